@@ -15,6 +15,7 @@ use crate::link::end::LinkEnd;
 use crate::link::priority_queue::PriorityQueue;
 use crate::link::runs::OpenRun;
 use crate::link::work::{ANSWER, NoAnswer, ToLink};
+use crate::run::error::RunError;
 use crate::run::events::{RunEvents, run_events};
 use crate::run::{RunEvent, RunKind, RunOrder};
 
@@ -189,6 +190,8 @@ impl RunHandle {
 
     pub(crate) fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<RunEvent> {
         let event = ready!(self.events.poll_next(cx));
+        // The link silently drops a run that was not handed over.
+        let event = event.unwrap_or(RunEvent::Failed(RunError::NotSent));
         self.over = !matches!(event, RunEvent::Started | RunEvent::Output(_));
         Poll::Ready(event)
     }

@@ -19,40 +19,13 @@ pub(crate) struct OpenRun {
     /// True for a run of the stop command, which is wanted even if its caller leaves.
     is_stop: bool,
     events: EventSender,
-    /// Callers of other stops, which this one answers.
-    sharers: Vec<Sharer>,
+    /// Other stops, which this one answers.
+    sharers: Vec<OpenRun>,
     stage: Stage,
-    /// Output that may still come, in units of the window.
+    /// Output that may still come, in units of the window. Nothing is granted again to a run that another
+    /// answers: the link waits for that one's caller alone.
     window: u32,
     _permit: Option<OwnedSemaphorePermit>,
-}
-
-/// Caller of a stop that another stop answers.
-#[derive(Debug)]
-struct Sharer {
-    events: EventSender,
-    /// Output that this caller may still get, in units of the window. Nothing is granted again: the
-    /// link waits for the run's first caller alone.
-    window: u32,
-}
-
-impl Sharer {
-    /// Passes an event on. Returns false if the caller gets no more events.
-    fn send(&mut self, run: RunId, event: &RunEvent) -> bool {
-        let RunEvent::Output(bytes) = event else {
-            return self.events.send(event.clone());
-        };
-        match self.window.checked_sub(cost(bytes)) {
-            Some(left) => {
-                self.window = left;
-                self.events.send(event.clone())
-            }
-            None => {
-                (self.events).send(RunEvent::Failed(RunError::CutOff(run)));
-                false
-            }
-        }
-    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,15 +63,29 @@ impl OpenRun {
     /// Answers another stop, too, which was not handed over and won't be.
     pub(crate) fn share(&mut self, mut other: Self) {
         other.stage = Stage::Over;
-        self.sharers.retain(|caller| !caller.events.has_left());
-        self.sharers.push(Sharer {
-            events: other.events.clone(),
-            window: RUN_WINDOW,
-        });
+        self.sharers.retain(|sharer| !sharer.events.has_left());
+        self.sharers.push(other);
+    }
+
+    /// Passes on an event of the run that answers this one. Returns false if the caller gets no more.
+    fn pass_on(&mut self, by: RunId, event: &RunEvent) -> bool {
+        let RunEvent::Output(bytes) = event else {
+            return self.events.send(event.clone());
+        };
+        match self.window.checked_sub(cost(bytes)) {
+            Some(left) => {
+                self.window = left;
+                self.events.send(event.clone())
+            }
+            None => {
+                self.events.send(RunEvent::Failed(RunError::CutOff(by)));
+                false
+            }
+        }
     }
 
     fn is_awaited(&self) -> bool {
-        !self.events.has_left() || (self.sharers.iter()).any(|caller| !caller.events.has_left())
+        !self.events.has_left() || (self.sharers.iter()).any(|sharer| !sharer.events.has_left())
     }
 
     /// Ends the run with its last event.
@@ -134,7 +121,8 @@ impl OpenRun {
 
     fn send(&mut self, event: RunEvent) {
         let run = self.run;
-        self.sharers.retain_mut(|caller| caller.send(run, &event));
+        self.sharers
+            .retain_mut(|sharer| sharer.pass_on(run, &event));
         // A caller that is gone has cancelled, which the link learns from its queue. What waits
         // here unread is bounded by each caller's window.
         self.events.send(event);
@@ -226,7 +214,7 @@ impl Runs {
         open.map_or(Ok(()), |open| open.output(bytes))
     }
 
-    /// Started, output and finished at once.
+    /// Reports the start, the output and the end at once.
     pub(super) fn answered(
         &mut self,
         run: RunId,
@@ -312,6 +300,28 @@ mod tests {
             got <= RUN_WINDOW && got + 2 * cost(&piece) > RUN_WINDOW,
             "{got}"
         );
+    }
+
+    #[test]
+    fn who_waits_for_a_run_that_is_dropped_is_told_whether_it_was_handed_over() {
+        let run = RunId::from_number(0);
+        let told = |handed_over: bool| {
+            let (sender, events) = run_events();
+            let mut runs = Runs::default();
+            runs.insert(OpenRun::new(run, sender, None));
+            assert!(!handed_over || runs.hand_over(run));
+            runs.abort_all();
+            events.next_now()
+        };
+        let told = [false, true].map(told);
+        let [
+            Some(RunEvent::Failed(RunError::NotSent)),
+            Some(RunEvent::Failed(RunError::Lost(lost))),
+        ] = told
+        else {
+            panic!("{told:?}");
+        };
+        assert_eq!(lost, run);
     }
 
     #[test]

@@ -5,18 +5,18 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::run::RunEvent;
 
-/// Makes both ends. The link's end never just goes away: its last event says how the run ended.
+/// Makes both ends.
 pub(crate) fn run_events() -> (EventSender, RunEvents) {
     let waiting = Arc::<Mutex<Waiting>>::default();
     (EventSender(waiting.clone()), RunEvents(waiting))
 }
 
-/// The link's end.
-#[derive(Debug, Clone)]
+/// The link's end. The caller gets what was sent before it was dropped, and then `None`.
+#[derive(Debug)]
 pub(crate) struct EventSender(Arc<Mutex<Waiting>>);
 
 /// The caller's end. Dropping it tells the link that the caller has gone away.
@@ -29,6 +29,8 @@ struct Waiting {
     /// The caller, if it waits for the next one.
     caller: Option<Waker>,
     has_left: bool,
+    /// True once nothing more is sent.
+    is_over: bool,
 }
 
 impl EventSender {
@@ -39,11 +41,7 @@ impl EventSender {
             return false;
         }
         waiting.events.push_back(event);
-        let caller = waiting.caller.take();
-        drop(waiting);
-        if let Some(caller) = caller {
-            caller.wake();
-        }
+        wake(waiting);
         true
     }
 
@@ -52,10 +50,28 @@ impl EventSender {
     }
 }
 
-impl RunEvents {
-    pub(crate) fn poll_next(&self, cx: &mut Context<'_>) -> Poll<RunEvent> {
+impl Drop for EventSender {
+    fn drop(&mut self) {
         let mut waiting = self.0.lock();
-        if let Some(event) = waiting.events.pop_front() {
+        waiting.is_over = true;
+        wake(waiting);
+    }
+}
+
+fn wake(mut waiting: MutexGuard<'_, Waiting>) {
+    let caller = waiting.caller.take();
+    drop(waiting);
+    if let Some(caller) = caller {
+        caller.wake();
+    }
+}
+
+impl RunEvents {
+    /// Returns the next event; `None` after the last.
+    pub(crate) fn poll_next(&self, cx: &mut Context<'_>) -> Poll<Option<RunEvent>> {
+        let mut waiting = self.0.lock();
+        let event = waiting.events.pop_front();
+        if event.is_some() || waiting.is_over {
             return Poll::Ready(event);
         }
         waiting.caller = Some(cx.waker().clone());
@@ -86,9 +102,24 @@ mod tests {
         let (sender, events) = run_events();
         let next = std::future::poll_fn(|cx| events.poll_next(cx));
         let (event, sent) = tokio::join!(biased; next, async { sender.send(RunEvent::Started) });
-        assert!(sent && matches!(event, RunEvent::Started));
+        assert!(sent && matches!(event, Some(RunEvent::Started)));
         assert!(events.next_now().is_none() && !sender.has_left());
         drop(events);
         assert!(sender.has_left() && !sender.send(RunEvent::Started));
+    }
+
+    #[tokio::test]
+    async fn who_waits_is_told_that_nothing_more_comes() {
+        let (sender, events) = run_events();
+        sender.send(RunEvent::Started);
+        let ends = async {
+            let mut told = Vec::new();
+            while let Some(event) = std::future::poll_fn(|cx| events.poll_next(cx)).await {
+                told.push(event);
+            }
+            told.len()
+        };
+        let (told, ()) = tokio::join!(biased; ends, async { drop(sender) });
+        assert_eq!(told, 1);
     }
 }
