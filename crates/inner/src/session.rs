@@ -233,14 +233,16 @@ impl Session<'_> {
                 }
                 event = self.socket.event() => {
                     let now = timing::now();
-                    let (mut next, mut more) = (Some(event), 1..SHARED_TURN);
-                    while let Some(event) = next.transpose()? {
+                    let mut event = event?;
+                    for taken in 1.. {
                         if !matches!(event, SocketEvent::Writable) {
                             keepalive.on_traffic(now);
                         }
                         has_heard |= matches!(&event, SocketEvent::Pong(payload) if *payload == DRAINING);
                         self.on_event(event, &listing)?;
-                        next = more.next().and_then(|_| self.socket.next_now());
+                        let next = if taken < SHARED_TURN { self.socket.next_now() } else { None };
+                        let Some(next) = next else { break };
+                        event = next?;
                     }
                 }
                 Some(message) = self.outbox.output.recv(), if has_room => {

@@ -9,7 +9,6 @@ use futures_util::future::OptionFuture;
 use futures_util::{FutureExt, StreamExt};
 use p2p_shared::protocol::{End, MAX_OPEN_RUNS, Refusal, RunRequest};
 use p2p_shared::text::EscapedBytes;
-use p2p_shared::websocket::SHARED_TURN;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -28,6 +27,8 @@ use crate::stderr_log;
 const MAX_UNREAD: usize = 4 * 1024 * 1024;
 /// Most lines in a row that are no answers.
 const MAX_STRANGE: u32 = 100;
+/// Most lines that are read in one turn of the `select!`, which costs as much as a line.
+const LINES_A_TURN: usize = 32;
 /// Time for a worker that has closed its output to end, so that its exit code can be logged: short,
 /// since it may have left the car moving.
 const LAST_MOMENT: Duration = Duration::from_millis(100);
@@ -94,10 +95,14 @@ impl<'a> WorkerConnection<'a> {
                     }
                 }
                 line = self.lines.next() => {
-                    let (mut next, mut more) = (Some(line), 1..SHARED_TURN);
-                    while let Some(line) = next {
+                    self.on_read(line, group).await?;
+                    // A request may be a stop, which waits for no answers of others.
+                    for _ in 1..LINES_A_TURN {
+                        if !self.supervisor.queue.is_empty() {
+                            break;
+                        }
+                        let Some(line) = self.lines.next().now_or_never() else { break };
                         self.on_read(line, group).await?;
-                        next = more.next().and_then(|_| self.lines.next().now_or_never());
                     }
                 }
                 status = group.ended() => return Err(format!("it ended with {}", ended(&status))),
