@@ -3,7 +3,7 @@
 //! only the `Host` header shows the difference. A router with keys gives such a page nothing,
 //! because a browser sends its cookie to no other name.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddrV4};
 use std::str::FromStr;
 
 use hyper::header;
@@ -48,9 +48,10 @@ enum Host {
 
 fn asked_for(headers: &HeaderMap) -> Option<Host> {
     let host = headers.get(header::HOST)?;
+    // Mostly this; what follows finds the same.
     let socket = host.to_str().ok().and_then(|host| host.parse().ok());
     if let Some(socket) = socket {
-        return Some(Host::Address(SocketAddr::ip(&socket)));
+        return Some(Host::Address(SocketAddrV4::ip(&socket).to_owned().into()));
     }
     let authority = Authority::try_from(host.as_bytes()).ok();
     let name = authority.as_ref().map_or("", |authority| authority.host());

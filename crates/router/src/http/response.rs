@@ -58,7 +58,7 @@ pub struct Timing {
 }
 
 impl Timing {
-    /// The text of the header, in milliseconds. Made without the formatter, which took a fiftieth of
+    /// The text of the header, in milliseconds. Made without the formatter, which takes a fiftieth of
     /// the router's time for a run.
     fn text(&self) -> String {
         let mut text = String::with_capacity(USUAL_VALUE);

@@ -83,7 +83,7 @@ pub(crate) fn last_words(
             Problem::new(status, sentence)
         }
         StatusCode::URI_TOO_LONG | StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => problem(
-            "the address and the headers are too large: send a command's long input as the body of a POST",
+            "the address and the headers are too large, or there are more than 100 headers: send a command's long input as the body of a POST",
         ),
         StatusCode::SERVICE_UNAVAILABLE => Problem::retry_after(
             status,

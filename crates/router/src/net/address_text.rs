@@ -1,5 +1,5 @@
 //! Writes addresses of callers as text without the formatter: each run needs that several times, which
-//! was a fifteenth of the router's work for it.
+//! is a fifteenth of the router's work for it.
 
 use std::net::{IpAddr, SocketAddr};
 
