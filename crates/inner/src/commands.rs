@@ -68,7 +68,7 @@ impl Commands {
     /// Returns true if there is a file of this name, whether or not it can be run: it may have been
     /// fine when the car last moved.
     fn has_file(&self, name: &CommandName) -> bool {
-        let found = self.files.resolve(name);
+        let found = self.files.locate(name);
         !matches!(found, Err((Refusal::NotFound, _)))
     }
 

@@ -49,6 +49,7 @@ pub(crate) use table::{EntryGuard, RunTable};
 /// commands take. They are then read whole, and nobody woke for each of their pipes. A process that fills
 /// a pipe meanwhile waits with the rest.
 const END_WAITS: Duration = Duration::from_millis(1);
+const _: () = assert!(END_WAITS.as_nanos() < START_WAITS.as_nanos());
 
 /// Most characters of standard error in a log line.
 pub(crate) const LOGGED_STDERR: usize = 2000;
@@ -398,7 +399,7 @@ impl Run {
             link = %self.link,
             run = %self.id(),
             command = %self.request.command,
-            from = %self.request.remote_addr,
+            from = self.request.remote_addr.raw(),
             why = message,
             "{}",
             if refusal == Refusal::WorkerLost { "run lost" } else { "run refused" }

@@ -155,7 +155,7 @@ impl fmt::Debug for Argument {
     }
 }
 
-/// Id of one execution of a command. Ids grow with time and are never given twice, not even by a
+/// Id of one execution of a command. Ids are never given twice, not even by a
 /// router that was restarted within the same millisecond.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RunId(u64);
@@ -207,8 +207,7 @@ impl FromStr for RunId {
 impl fmt::Display for RunId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut digits = [0; 16];
-        HEXLOWER.encode_mut(&self.0.to_be_bytes(), &mut digits);
-        f.write_str(std::str::from_utf8(&digits).unwrap_or_default())
+        f.write_str(HEXLOWER.encode_mut_str(&self.0.to_be_bytes(), &mut digits))
     }
 }
 

@@ -174,6 +174,40 @@ mod tests {
         assert_eq!(queue.room.bytes.load(Ordering::Relaxed), 100 * LINE);
     }
 
+    /// Writes nothing the first time.
+    struct FailsOnce(bool);
+
+    impl Write for FailsOnce {
+        fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
+            match std::mem::replace(&mut self.0, true) {
+                true => Ok(lines.len()),
+                false => Err(io::ErrorKind::StorageFull.into()),
+            }
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_batch_that_fails_gives_its_room_back_and_so_does_the_line_after_it() {
+        let room = Arc::new(Room {
+            bytes: AtomicUsize::new(0),
+            lost: AtomicU64::new(0),
+        });
+        let mut taken = Taken {
+            writer: FailsOnce(false),
+            room: room.clone(),
+            batch: Vec::new(),
+            held: 0,
+        };
+        taken.write_all(&vec![b'x'; BATCH]).unwrap();
+        assert!(taken.write_all(b"next").is_err());
+        taken.flush().unwrap();
+        assert_eq!(room.bytes.load(Ordering::Relaxed), BATCH + LINE);
+    }
+
     #[test]
     fn lines_that_wait_together_go_into_one_write() {
         let (writing, written) = mpsc::channel();
