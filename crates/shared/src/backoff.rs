@@ -11,7 +11,7 @@ const YOUNG: Duration = Duration::from_secs(600);
 /// Longest pause of an old outage.
 const OLD_CAP: Duration = Duration::from_secs(20);
 /// A link that was up for this long ends the outage: the next outage starts afresh.
-const STABLE: Duration = Duration::from_secs(10);
+pub(crate) const STABLE: Duration = Duration::from_secs(10);
 /// Pause after the router refused the key: dialling sooner can't help.
 pub const DENIED: Duration = Duration::from_secs(60);
 

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::timing;
+use crate::{backoff, timing};
 
 /// Pause before the next router is dialled beside those that have not answered yet; after a failure
 /// the next one comes at once (RFC 8305, 5: 250 ms).
@@ -43,6 +43,7 @@ impl Retry {
 /// In a round each router is dialled once, at first in the order of the list; later the router of
 /// the last connection comes first and the others by chance, so that those whom a router has lost
 /// spread. A router that takes long to fail holds up no other: the next round goes on without it.
+/// One that lets us in and not stay lets the others go first, or it would keep us from them.
 #[derive(Debug)]
 pub(super) struct DialPlan {
     routers: Vec<Slot>,
@@ -63,6 +64,8 @@ struct Slot {
     turn: Turn,
     /// The earliest time for the next attempt.
     not_before: Option<Instant>,
+    /// End of the time in which the others go first, unless all of them fail sooner.
+    yields_until: Option<Instant>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,7 +82,8 @@ enum Connection {
     No,
     /// A router was reached, and has not said yet that we may stay.
     Reached,
-    Up,
+    /// Up since then.
+    Up(Instant),
 }
 
 /// What to do next.
@@ -95,6 +99,7 @@ impl DialPlan {
         let slot = || Slot {
             turn: Turn::Waiting,
             not_before: None,
+            yields_until: None,
         };
         Self {
             routers: std::iter::repeat_with(slot).take(routers).collect(),
@@ -119,7 +124,8 @@ impl DialPlan {
         let times: Vec<_> = times.collect();
         match times.iter().find(|(at, _)| at.is_none_or(|at| at <= now)) {
             Some((_, n)) => {
-                self.routers[*n].turn = Turn::Dialled;
+                let slot = &mut self.routers[*n];
+                (slot.turn, slot.yields_until) = (Turn::Dialled, None);
                 self.begun = Some(now);
                 Step::Dial(*n)
             }
@@ -144,7 +150,8 @@ impl DialPlan {
             Turn::Failed => self.next_round,
         };
         let alone = self.alone_until.filter(|_| self.last != Some(n));
-        Some([turn, slot.not_before, alone].into_iter().flatten().max())
+        let times = [turn, slot.not_before, slot.yields_until, alone];
+        Some(times.into_iter().flatten().max())
     }
 
     fn begin_round(&mut self, random: impl FnMut() -> f64) {
@@ -189,13 +196,13 @@ impl DialPlan {
     }
 
     /// Notes that the connection to this router is up.
-    pub(super) fn connected(&mut self, n: usize, random: impl FnMut() -> f64) {
+    pub(super) fn connected(&mut self, n: usize, now: Instant, random: impl FnMut() -> f64) {
         for slot in &mut self.routers {
-            slot.turn = Turn::Waiting;
+            (slot.turn, slot.yields_until) = (Turn::Waiting, None);
         }
         self.routers[n].turn = Turn::Dialled;
         (self.last, self.alone_until, self.next_round) = (Some(n), None, None);
-        self.connection = Connection::Up;
+        self.connection = Connection::Up(now);
         self.shuffle(random);
     }
 
@@ -208,41 +215,48 @@ impl DialPlan {
         retry: Retry,
         pause: impl FnOnce() -> Duration,
     ) {
+        use Retry::{Elsewhere, Here, NotHere, Nowhere};
         let was = std::mem::replace(&mut self.connection, Connection::No);
-        self.routers[n].turn = Turn::Failed;
         self.begun = None;
         let next_round = self.next_round.filter(|at| *at > now);
         self.next_round = next_round.or_else(|| Some(now + pause()));
-        let is_only = self.routers.len() == 1;
-        let mut until = match retry {
-            Retry::NotHere(least) | Retry::Here(least) => now + least,
-            Retry::Nowhere(least) => {
-                self.hold_all(now + least);
-                now + least
-            }
-            Retry::Elsewhere(least) if is_only => now + least,
-            Retry::Elsewhere(least) => {
-                self.hold_all(now + least);
-                // By then each router that lives has answered. The one that ended may be back.
-                now + least + timing::HELLO
-            }
+        let (NotHere(least) | Nowhere(least) | Here(least) | Elsewhere(least)) = retry;
+        let back = now + least;
+        let others = match retry {
+            Nowhere(_) => back,
+            // None of ours asks for more, and the others are not this router's.
+            Elsewhere(_) => back.min(now + timing::COME_BACK_SPREAD),
+            NotHere(_) | Here(_) => now,
         };
-        match was {
-            Connection::No => {}
-            // Else a router that is reached first, and then refuses, would keep us from the others.
-            Connection::Reached if !is_only => until = until.max(now + SAME_ROUTER),
-            Connection::Reached => {}
-            Connection::Up => {
-                let back = match retry {
-                    Retry::Here(least) => now + least,
-                    _ => now,
-                };
-                self.alone_until = Some(back + SAME_ROUTER);
+        self.hold_all(others);
+        let yields = match (was, retry) {
+            (_, Elsewhere(_)) | (Connection::Reached, _) => true,
+            (Connection::No, _) | (Connection::Up(_), Here(_)) => false,
+            (Connection::Up(since), _) => now.saturating_duration_since(since) < backoff::STABLE,
+        };
+        if let Connection::Up(_) = was {
+            let from = if let Here(_) = retry { back } else { now };
+            self.alone_until = Some(from + SAME_ROUTER);
+        }
+        // Nobody waits for a router that may not be dialled.
+        self.alone_until = self.alone_until.filter(|alone| !yields && back < *alone);
+        // By then each of the others that lives has answered.
+        let until = others + timing::HELLO;
+        self.routers[n] = Slot {
+            turn: Turn::Failed,
+            not_before: Some(back),
+            yields_until: yields.then_some(until),
+        };
+        let had_its_turn = |slot: &Slot| {
+            slot.turn == Turn::Failed
+                || slot.yields_until.is_some()
+                || slot.not_before > Some(until)
+        };
+        if self.routers.iter().all(had_its_turn) {
+            for slot in &mut self.routers {
+                slot.yields_until = None;
             }
         }
-        self.routers[n].not_before = Some(until);
-        // Nobody waits for a router that may not be dialled.
-        self.alone_until = self.alone_until.filter(|alone| until < *alone);
     }
 
     fn hold_all(&mut self, until: Instant) {
@@ -254,7 +268,7 @@ impl DialPlan {
     /// Lets all routers be dialled now, because somebody asked for that.
     pub(super) fn restart(&mut self, now: Instant) {
         for slot in &mut self.routers {
-            slot.not_before = None;
+            (slot.not_before, slot.yields_until) = (None, None);
         }
         (self.alone_until, self.next_round) = (None, Some(now));
     }

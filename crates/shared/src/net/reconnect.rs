@@ -164,8 +164,9 @@ impl Reconnect {
 
     /// Notes that the connection is up. If it lasts, the next outage begins with short pauses.
     pub fn connected(&mut self) {
-        self.backoff.connected(timing::now());
-        self.plan.connected(self.current, jitter);
+        let now = timing::now();
+        self.backoff.connected(now);
+        self.plan.connected(self.current, now, jitter);
     }
 
     /// Returns the pause before [`dial`](Self::dial) is called again: that of [`Backoff`] with jitter,

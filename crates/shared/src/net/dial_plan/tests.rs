@@ -20,12 +20,18 @@ impl Bench {
         }
     }
 
-    /// A plan whose connection to this router is up.
+    /// A plan whose connection to this router has been up for long.
     fn at(routers: usize, n: usize) -> Self {
         let mut bench = Self::new(routers);
-        bench.plan.reached(n);
-        bench.plan.connected(n, || 0.0);
+        bench.connect(n);
+        bench.now += backoff::STABLE;
+        bench.start = bench.now;
         bench
+    }
+
+    fn connect(&mut self, n: usize) {
+        self.plan.reached(n);
+        self.plan.connected(n, self.now, || 0.0);
     }
 
     /// Fails, with 100 ms to the next round.
@@ -113,13 +119,33 @@ fn a_router_that_refuses_the_key_waits_while_the_others_are_dialled() {
 }
 
 #[test]
-fn a_router_that_lets_us_in_and_then_refuses_keeps_us_from_no_other() {
-    let mut bench = Bench::new(2);
-    assert_eq!(bench.plan.poll(bench.now, || 0.0), Step::Dial(0));
-    bench.plan.reached(0);
-    bench.fail(0, ANYWHERE);
-    let attempts = bench.attempts(millis(1200), &[millis(10), millis(400)]);
-    assert_eq!(attempts, [(1, 0), (1, 500), (0, 1000), (1, 1010)]);
+fn a_router_that_lets_us_in_and_then_refuses_or_drops_us_keeps_us_from_no_other() {
+    let slow = Duration::from_secs(3);
+    for is_up in [false, true] {
+        let mut bench = Bench::new(2);
+        assert_eq!(bench.plan.poll(bench.now, || 0.0), Step::Dial(0));
+        match is_up {
+            false => bench.plan.reached(0),
+            true => bench.connect(0),
+        }
+        bench.now += millis(100);
+        bench.fail(0, ANYWHERE);
+        // The other has all the time that it needs, and if it fails this one is next.
+        let attempts = bench.attempts(millis(3300), &[HANG, slow]);
+        assert_eq!(attempts, [(1, 100), (0, 3200)], "{is_up}");
+    }
+}
+
+#[test]
+fn of_several_that_refuse_each_lets_those_go_first_that_have_not_answered() {
+    let mut bench = Bench::new(3);
+    for n in [0, 1] {
+        assert_eq!(bench.plan.poll(bench.now, || 0.0), Step::Dial(n));
+        bench.plan.reached(n);
+        bench.fail(n, ANYWHERE);
+    }
+    let attempts = bench.attempts(millis(5300), &[HANG, HANG, HANG * 2]);
+    assert_eq!(attempts, [(2, 0), (0, 5000), (1, 5250)]);
 }
 
 #[test]
@@ -131,10 +157,23 @@ fn who_is_sent_elsewhere_comes_back_only_when_no_other_answers() {
     let back = attempts.iter().find(|(n, _)| *n == 0);
     assert_eq!(back, Some(&(0, 5300)));
 
+    let mut bench = Bench::at(2, 0);
+    bench.fail(0, Retry::Elsewhere(millis(300)));
+    let attempts = bench.attempts(millis(400), &[HANG, millis(10)]);
+    assert_eq!(attempts, [(1, 300), (0, 310)], "the other has failed");
+
     let mut bench = Bench::at(1, 0);
     bench.fail(0, Retry::Elsewhere(millis(300)));
     let attempts = bench.attempts(millis(400), &[HANG]);
     assert_eq!(attempts, [(0, 300)], "there is no other");
+}
+
+#[test]
+fn no_router_keeps_us_from_the_others_by_its_word() {
+    let mut bench = Bench::at(2, 0);
+    bench.fail(0, Retry::Elsewhere(timing::DRAIN));
+    let attempts = bench.attempts(millis(1100), &[HANG, HANG]);
+    assert_eq!(attempts, [(1, 1000)]);
 }
 
 #[test]
@@ -169,7 +208,7 @@ fn those_whom_a_router_has_lost_spread() {
     for chance in [0.0, 0.4, 0.7, 0.999] {
         let mut plan = DialPlan::new(4);
         plan.reached(2);
-        plan.connected(2, || chance);
+        plan.connected(2, Instant::now(), || chance);
         assert_eq!(plan.order[0], 2);
         seconds.insert(plan.order[1]);
         let mut sorted = plan.order.clone();
