@@ -259,6 +259,11 @@ impl DialPlan {
         }
     }
 
+    /// Returns true if the connection is up.
+    pub(super) fn is_up(&self) -> bool {
+        matches!(self.connection, Connection::Up(_))
+    }
+
     fn hold_all(&mut self, until: Instant) {
         for slot in &mut self.routers {
             slot.not_before = slot.not_before.max(Some(until));

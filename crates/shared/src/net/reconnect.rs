@@ -7,6 +7,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::Notify;
 use tokio::time::{sleep, sleep_until};
@@ -173,6 +174,10 @@ impl Reconnect {
     /// or what the router wants if that is longer; none while others are dialled.
     #[must_use]
     pub fn pause(&mut self, retry: Retry) -> Duration {
+        if self.plan.is_up() {
+            // Who asked meanwhile has what he wanted, and wants nothing of this outage.
+            let _ = self.reconnect_now.notified().now_or_never();
+        }
         let now = timing::now();
         let backoff = || self.backoff.pause(now, jitter());
         self.plan.failed(self.current, now, retry, backoff);

@@ -117,6 +117,26 @@ async fn who_asks_for_an_attempt_at_once_ends_the_pause_and_the_long_pauses() {
     assert!(pause <= Duration::from_millis(200));
 }
 
+#[tokio::test(start_paused = true)]
+async fn who_asked_while_the_connection_was_up_ends_no_pause_of_the_next_outage() {
+    let network = FakeNetwork::default();
+    network.set_up(&["a"]);
+    let mut reconnect = network.reconnect(&["a"]);
+    assert_eq!(reached(&mut reconnect).await.0, "a");
+    reconnect.connected();
+    reconnect.now().notify_one();
+    sleep(MINUTE).await;
+    let lost = timing::now();
+    let pause = reconnect.pause(Retry::Nowhere(MINUTE));
+    reconnect.wait(pause).await;
+    assert_eq!(timing::now() - lost, MINUTE);
+    // Who asks while it is dialled does.
+    reconnect.now().notify_one();
+    let pause = reconnect.pause(Retry::Nowhere(MINUTE));
+    reconnect.wait(pause).await;
+    assert_eq!(timing::now() - lost, MINUTE);
+}
+
 #[test]
 fn each_router_counts_once_and_there_may_be_sixteen() {
     let router = |n: u16| RouterAddress {
