@@ -15,7 +15,7 @@ p2p-inner-server.sh router.example.org 8888 9000 --name car --commands /home/pi/
 nohup p2p-inner-server.sh router.example.org 8888 9000 >inner.out 2>&1 &
 
 Starts p2p-inner ROUTER_HOST ROUTER_PORT SERVICE_PORT and starts it again when it dies: after 1 s,
-then 2 s, up to 30 s. Arguments after the three are passed on to p2p-inner. Only one of these scripts
+then 2 s, up to 30 s. ROUTER_HOST may be several, with commas between them. Arguments after the three are passed on to p2p-inner. Only one of these scripts
 runs for the same three. Ctrl-C or SIGTERM ends the script and its inner; p2p-inner-server-kill.sh
 restarts the inner or ends both.
 
@@ -42,12 +42,17 @@ case ${1-} in
         shift 3
         ;;
 esac
+# p2p-inner takes a list with blanks, too.
+host=$(printf %s "$host" | sed 's/ *, */,/g')
 case $host in
-    *[[:space:][:cntrl:]/]*) die 2 "ROUTER_HOST is a host name or address, without a scheme or path, and '$host' is not" ;;
+    *[[:space:][:cntrl:]/]*) die 2 "ROUTER_HOST is a host name or address, or several with commas between them, without a scheme or path, and '$host' is not" ;;
 esac
 is_port "$port" || die 2 "ROUTER_PORT is a number from 0 to 65535, and '$port' is not"
 is_port "$service" || die 2 "SERVICE_PORT is a number from 0 to 65535, and '$service' is not"
 
 find_program p2p-inner P2P_INNER_BIN "${P2P_INNER_BIN:-}"
+# The key is a file's name, which has 255 bytes at most.
+place=$host
+[ "${#host}" -le 100 ] || place=$(printf %s "$host" | cksum | tr ' ' -)
 # The service port comes first in the key: the kill script finds inners by it.
-supervise "inner-$service-$host-$port" "p2p-inner $host $port $service" "$program" "$host" "$port" "$service" "$@"
+supervise "inner-$service-$place-$port" "p2p-inner $host $port $service" "$program" "$host" "$port" "$service" "$@"

@@ -37,6 +37,14 @@ start p2p-inner-server.sh 127.0.0.1 "$two" 9000
 ok 'the same service port on another router is another inner' eventually ready "inner-9000-127.0.0.1-$two"
 run "$scripts/p2p-inner-server.sh" 127.0.0.1 "$one" 9000
 ok 'the same inner is refused' [ "$code" = 1 ]
+many=$(seq -f 'router%g.of.a.host.with.a.long.name.example.org' -s ', ' 16)
+start p2p-inner-server.sh "$many" "$one" 9001
+many_script=$script
+ok 'sixteen routers are a list' eventually says "$FAKE/starts" "[$(echo "$many" | tr -d ' ')] [$one] [9001]"
+run "$scripts/p2p-inner-server.sh" "$many" "$one" 9001
+ok 'the same list is refused' says "$out" 'is kept running already'
+kill -TERM "$many_script"
+ok 'SIGTERM ends it' eventually gone "$many_script"
 
 # --- ended by a signal, with the program
 kill -TERM "$script_one"
