@@ -102,6 +102,23 @@ async fn what_a_replaced_link_reports_and_its_end_count_for_nothing() {
 }
 
 #[tokio::test]
+async fn no_hello_is_late_by_the_links_of_another_identity() {
+    let registry = registry();
+    let first = LinkHello {
+        dial: 7,
+        ..hello(0, 1, "car")
+    };
+    let _first = claim(&registry, &first).unwrap();
+    let late = claim(&registry, &hello(0, 1, "car")).unwrap_err();
+    assert_eq!(late.0, Rejection::PortUnavailable);
+    let other = LinkHello {
+        identity: "abcd2346".to_owned().try_into().unwrap(),
+        ..hello(0, 1, "car")
+    };
+    claim(&registry, &other).unwrap();
+}
+
+#[tokio::test]
 async fn of_too_many_motion_events_what_becomes_of_the_newest_press_is_shown_once() {
     let registry = registry();
     let granted = claim(&registry, &hello(0, 1, "car")).unwrap();

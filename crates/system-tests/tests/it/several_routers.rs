@@ -238,7 +238,7 @@ async fn a_hello_that_comes_late_takes_nothing_from_a_newer_link_of_the_same_pro
     for asked in [port, 0] {
         let mut late = FakeInner::greeting(world.main_port(), &dial(1, 1, asked)).await;
         let (rejection, why) = late.is_rejected().await;
-        assert_eq!(rejection, Rejection::TakenOver);
+        assert_eq!(rejection, Rejection::PortUnavailable);
         assert!(why.contains("late"), "{why}");
     }
     // Its link is up all the while, and is taken over by a newer hello.
@@ -254,7 +254,7 @@ async fn a_hello_that_comes_late_takes_nothing_from_a_newer_link_of_the_same_pro
     drop(newer);
     away(port).await;
     let mut late = FakeInner::greeting(world.main_port(), &dial(1, 2, port)).await;
-    assert_eq!(late.is_rejected().await.0, Rejection::TakenOver);
+    assert_eq!(late.is_rejected().await.0, Rejection::PortUnavailable);
     // Another process counts for itself.
     let mut other = FakeInner::greeting(world.main_port(), &dial(2, 1, port)).await;
     other.is_welcomed().await;

@@ -62,7 +62,7 @@ impl Registry {
     /// it, if there is one.
     pub(crate) fn claim(&self, claim: &Claim<'_>) -> Result<Granted, Refused> {
         let mut held = self.held.lock();
-        held.check_late(claim.hello)?;
+        held.check_late(claim)?;
         let known = if claim.hello.service_port == 0 {
             self.own_lost(claim, &held)
         } else {
@@ -247,20 +247,26 @@ impl Registry {
 
 impl Held {
     /// Refuses a hello that was held up on its way: the same process has had a newer link since.
-    fn check_late(&self, hello: &LinkHello) -> Result<(), Refused> {
+    fn check_late(&self, claim: &Claim<'_>) -> Result<(), Refused> {
+        let hello = claim.hello;
         let ports = match hello.service_port {
             0 => 0..=u16::MAX,
             port => port..=port,
         };
         let has_newer = |car: &Arc<Car>| {
+            if car.identity != claim.identity {
+                return false;
+            }
             let state = car.state.lock();
             state.instance == Some(hello.instance) && state.dial > hello.dial
         };
         if !self.cars.range(ports).any(|(_, car)| has_newer(car)) {
             return Ok(());
         }
+        // Who hears this is no rival, but has lost count, as after a snapshot of its machine: it may come again at
+        // once, with a higher number.
         let message = "this hello comes late: the same inner has had a newer link since";
-        Err((Rejection::TakenOver, message.to_owned()))
+        Err(unavailable(message.to_owned()))
     }
 }
 
