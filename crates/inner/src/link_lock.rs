@@ -7,7 +7,8 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::bail;
+use clap::error::{Error, ErrorKind};
+use p2p_shared::net::dialer::RouterAddress;
 use tokio::time::{Instant, sleep};
 
 use crate::config::Config;
@@ -29,14 +30,20 @@ impl LinkLock {
     /// only the router can tell the two apart.
     ///
     /// # Errors
-    /// If another inner has one of them.
-    pub async fn take(state_dir: &Path, config: &Config) -> anyhow::Result<Self> {
+    /// An error of usage if another inner has one of them: as long as that one lives, it would not help
+    /// to start this one again.
+    pub async fn take(state_dir: &Path, config: &Config) -> Result<Self, Error> {
         let (port, identity) = (config.service_port, &config.identity);
         let mut files = Vec::new();
         let routers = config.routers.iter().filter(|_| port != 0);
-        for router in routers {
+        let name = |router: &RouterAddress| {
             let host: String = router.host.chars().take(HOST).collect();
-            let name = format!("{identity}.{port}@{host}.{}", router.port);
+            format!("{identity}.{port}@{host}.{}", router.port)
+        };
+        let mut names: Vec<_> = routers.map(|router| (name(router), router)).collect();
+        // Of two that start together and know the same routers, one gets all the locks.
+        names.sort_by(|(a, _), (b, _)| a.cmp(b));
+        for (name, router) in names {
             let (mut file, is_ours) = match lock(&state_dir.join("locks"), &name).await {
                 Ok(locked) => locked,
                 Err(error) => {
@@ -47,10 +54,11 @@ impl LinkLock {
             if !is_ours {
                 let mut process = String::new();
                 let _ = file.take(20).read_to_string(&mut process);
-                let process = process.trim();
-                bail!(
-                    "another p2p-inner on this machine (process {process}) has service port {port} at {router} with the same identity: end it, or use another port, another key, or another --state-dir"
+                let process: u32 = process.trim().parse().unwrap_or_default();
+                let sentence = format!(
+                    "another p2p-inner on this machine (process {process}) has service port {port} at {router} with the same identity: end it, or use another port, another key, or another --state-dir\n"
                 );
+                return Err(Error::raw(ErrorKind::ArgumentConflict, sentence));
             }
             let written = file.set_len(0);
             let _ = written.and_then(|()| writeln!(file, "{}", std::process::id()));
@@ -69,7 +77,13 @@ async fn lock(folder: &Path, name: &str) -> io::Result<(File, bool)> {
         .create(folder)?;
     let mut options = File::options();
     let options = options.read(true).write(true).create(true).truncate(false);
-    let file = options.open(folder.join(name))?;
+    let file = match options.open(folder.join(name)) {
+        // Another user's, as after `sudo`. To lock it needs no more than to read it.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            File::open(folder.join(name))?
+        }
+        opened => opened?,
+    };
     let until = Instant::now() + ENDING;
     loop {
         match file.try_lock() {

@@ -272,7 +272,7 @@ async fn a_second_inner_in_the_same_place_ends_and_says_where_the_first_is() {
     let process = first.id();
 
     let mut second = RunningProgram::start(&mut start());
-    assert_eq!(second.end().await.code(), Some(1));
+    assert_eq!(second.end().await.code(), Some(2));
     let sentence = format!("another p2p-inner on this machine (process {process})");
     second.says(&sentence).await;
     assert_eq!(first.errors().matches("link up").count(), 1);
