@@ -77,8 +77,10 @@ impl RouterClient {
         }
     }
 
+    /// Says goodbye. On every way out: the router would take a connection that breaks off for one that
+    /// was lost.
     pub(super) async fn close(self) {
-        close(self.socket).await;
+        self.socket.close_with(None, "bye", FAREWELL).await;
     }
 
     /// The link of this name or service port, if it is up.
@@ -90,7 +92,7 @@ impl RouterClient {
                 names => format!("there are {}", names.join(", ")),
             };
             let wanted = Escaped(wanted).cut(64);
-            let why = format!("no link is called {wanted}: {there}");
+            let why = format!("no link is called {wanted} at {}: {there}", self.router);
             return Err(Failure::new(OFFLINE, why));
         };
         if !link.is_up {
@@ -99,10 +101,4 @@ impl RouterClient {
         }
         Ok(link)
     }
-}
-
-/// Says goodbye. On every way out: the router would take a connection that breaks off for one that
-/// was lost.
-pub(super) async fn close(socket: ConsoleSocket) {
-    socket.close_with(None, "bye", FAREWELL).await;
 }

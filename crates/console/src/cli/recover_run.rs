@@ -4,7 +4,9 @@
 use std::time::Duration;
 
 use p2p_shared::names::RunId;
-use p2p_shared::protocol::{ConsoleToRouter, Outcome, RouterToConsole, RunAnswer, RunReport};
+use p2p_shared::protocol::{
+    ConsoleToRouter, LinkInfo, Outcome, RouterToConsole, RunAnswer, RunReport,
+};
 use p2p_shared::timing::PORT_KEPT;
 use p2p_shared::websocket::SocketEvent;
 use tokio::time::{Instant, sleep, timeout};
@@ -21,33 +23,49 @@ const PAUSE: Duration = Duration::from_secs(1);
 const ANSWER: Duration = Duration::from_secs(12);
 
 /// Asks the car what became of the run, until the run has ended; `None` if the car doesn't know the
-/// run. Gives up when the router would give up the car's port.
+/// run. The car may come back at another of the routers. Gives up when the router would give up the
+/// car's port.
 ///
 /// # Errors
 /// If the car could not be asked in that time.
 pub(super) async fn recover(
     target: &RouterTarget,
-    socket: &mut Option<ConsoleSocket>,
-    service_port: u16,
+    client: &mut Option<RouterClient>,
+    car: &LinkInfo,
     run: RunId,
 ) -> Result<Option<RunReport>, Failure> {
+    let mut target = target.clone();
     let mut give_up_at = Instant::now() + PORT_KEPT;
     let mut why = Failure::new(crate::exit_code::OFFLINE, "the car did not come back");
     loop {
-        if socket.is_none() {
-            match RouterClient::connect(target).await {
-                Ok(client) => *socket = Some(client.socket),
+        if client.is_none() {
+            match RouterClient::connect(&target).await {
+                Ok(connected) => *client = Some(connected),
                 Err(failure) if failure.code == DENIED => return Err(failure),
                 Err(failure) => why = failure,
             }
         }
-        if let Some(open) = socket {
-            match timeout(ANSWER, ask(open, service_port, run)).await {
+        if let Some(open) = client {
+            let answer = match port_of(car, open, &target) {
+                Some(port) => timeout(ANSWER, ask(&mut open.socket, port, run)).await,
+                None => Ok(Some(RunAnswer::Away)),
+            };
+            let stays = match answer {
                 Ok(Some(RunAnswer::Report(report))) if is_over(&report) => return Ok(Some(report)),
                 Ok(Some(RunAnswer::NotKnown)) => return Ok(None),
-                Ok(Some(RunAnswer::Report(_))) => give_up_at = Instant::now() + PORT_KEPT,
-                Ok(Some(RunAnswer::Away)) => {}
-                Ok(None) | Err(_) => *socket = None,
+                Ok(Some(RunAnswer::Report(_))) => {
+                    give_up_at = Instant::now() + PORT_KEPT;
+                    true
+                }
+                Ok(Some(RunAnswer::Away)) => target.routers.len() == 1,
+                Ok(None) | Err(_) => false,
+            };
+            if !stays && let Some(left) = client.take() {
+                let asked = target.routers.iter().position(|it| *it == left.router);
+                target
+                    .routers
+                    .rotate_left(asked.map_or(0, |asked| asked + 1));
+                left.close().await;
             }
         }
         if Instant::now() > give_up_at {
@@ -55,6 +73,16 @@ pub(super) async fn recover(
         }
         sleep(PAUSE).await;
     }
+}
+
+/// The service port of the car at this router. Of several routers each gives out ports by itself, and
+/// the same one may be another car's.
+fn port_of(car: &LinkInfo, at: &RouterClient, target: &RouterTarget) -> Option<u16> {
+    if target.routers.len() == 1 {
+        return Some(car.service_port);
+    }
+    let is_car = |link: &&LinkInfo| link.name == car.name && link.key == car.key;
+    at.links.iter().find(is_car).map(|link| link.service_port)
 }
 
 fn is_over(report: &RunReport) -> bool {

@@ -9,14 +9,14 @@ use bytes::Bytes;
 use p2p_shared::bounded::Arguments;
 use p2p_shared::names::{Argument, RunId};
 use p2p_shared::protocol::{
-    ConsoleToRouter, End, Outcome, Refusal, RouterToConsole, RunReport, SendEvent, cost,
+    ConsoleToRouter, End, LinkInfo, Outcome, Refusal, RouterToConsole, RunReport, SendEvent, cost,
 };
 use p2p_shared::timing::{millis, millis_f64};
 use p2p_shared::websocket::SocketEvent;
 use serde_json::{Value, json};
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::client::{RouterClient, close};
+use super::client::RouterClient;
 use super::output::{self, OutputLine};
 use super::{StopSignal, recover_run, stop_signal};
 use crate::config::SendOptions;
@@ -69,25 +69,26 @@ async fn attempt(
         has_started: false,
         printed: 0,
     };
-    let mut service_port = 0;
+    let found = client.find(&send.to).cloned();
     let followed = async {
-        service_port = client.find(&send.to)?.service_port;
+        let car = found?;
         client.socket.push(&ConsoleToRouter::Send {
             request: REQUEST,
-            service_port,
+            service_port: car.service_port,
             command: send.command.clone(),
             arguments,
             for_ms: send.lasting.map(millis),
         })?;
-        follow(&mut client.socket, &mut printer, &mut stop).await
+        let end = follow(&mut client.socket, &mut printer, &mut stop).await?;
+        anyhow::Ok((end, car))
     };
-    let (code, why, mut socket) = match followed.await {
-        Ok(FollowEnd::RouterLost(why)) => (UNREACHABLE, why, None),
-        Ok(FollowEnd::LinkLost) => {
+    let (code, why, mut client, car) = match followed.await {
+        Ok((FollowEnd::RouterLost(why), car)) => (UNREACHABLE, why, None, car),
+        Ok((FollowEnd::LinkLost, car)) => {
             let why = "the link to the car was lost".to_owned();
-            (OFFLINE, why, Some(client.socket))
+            (OFFLINE, why, Some(client), car)
         }
-        Ok(FollowEnd::Ended(code)) => {
+        Ok((FollowEnd::Ended(code), _)) => {
             client.close().await;
             return Ok(code.into());
         }
@@ -96,10 +97,10 @@ async fn attempt(
             return Err(error);
         }
     };
-    let car = (target, service_port);
-    let ended = follow_lost(car, &mut socket, &mut printer, (code, &why), stop).await;
-    if let Some(socket) = socket {
-        close(socket).await;
+    let car = (target, &car);
+    let ended = follow_lost(car, &mut client, &mut printer, (code, &why), stop).await;
+    if let Some(client) = client {
+        client.close().await;
     }
     ended
 }
@@ -107,8 +108,8 @@ async fn attempt(
 /// Follows a run whose answer was lost, for this reason and with this exit code, as far as its car
 /// remembers it.
 async fn follow_lost(
-    (target, service_port): (&RouterTarget, u16),
-    socket: &mut Option<ConsoleSocket>,
+    (target, car): (&RouterTarget, &LinkInfo),
+    client: &mut Option<RouterClient>,
     printer: &mut RunPrinter,
     (code, why): (u8, &str),
     stop: StopSignal,
@@ -119,7 +120,7 @@ async fn follow_lost(
     };
     printer.report_lost(run, why)?;
     let report = tokio::select! {
-        report = recover_run::recover(target, socket, service_port, run) => report,
+        report = recover_run::recover(target, client, car, run) => report,
         _ = stop => return Ok(INTERRUPTED.into()),
     };
     let why = match report {

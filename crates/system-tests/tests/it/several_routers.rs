@@ -17,8 +17,10 @@ use tokio::sync::mpsc;
 use crate::camera::fixture::{Camera, Page, SHOWS, number};
 use crate::common::peer::{FakeInner, hello};
 use crate::common::program::{self, RunningProgram, inner_of};
+use crate::common::proxy::Proxy;
 use crate::common::{
-    ReservedPort, World, away, get, inner_config, link_up, local, router_config, soon, until_so,
+    ReservedPort, World, away, get, inner_config, link_up, local, router_config, soon, until,
+    until_so,
 };
 
 /// Longest time to another router, on a machine that does much else. `dial_plan` has the real one.
@@ -207,6 +209,31 @@ async fn the_commands_of_a_console_ask_the_first_router_that_answers() {
     let (code, text) = list(&[&a, &b]).await;
     assert_eq!(code, Some(3), "{text}");
     assert!(text.contains(&a) && text.contains(&b), "{text}");
+}
+
+#[tokio::test]
+async fn a_console_that_sends_hears_of_its_command_when_the_car_is_at_the_next_router() {
+    let (first, second) = (World::open(), World::open());
+    let (gate, begun) = (second.note("gate"), second.note("begun"));
+    let (begin, wait) = (begun.display(), gate.display());
+    second.script(
+        "wait",
+        &format!("touch {begin}; until [ -e {wait} ]; do sleep 0.01; done; exit 7"),
+    );
+    let way = Proxy::to(first.main_port()).await;
+    let inner = Inner::start(config(&second, &[way.port(), second.main_port()])).unwrap();
+    is_at(&inner, way.port()).await;
+    let mut command = program::console(second.folder.path(), first.main_port());
+    let next = format!("127.0.0.1:{}", second.main_port());
+    command.args(["--router", &next, "send", "car", "wait"]);
+    let mut console = RunningProgram::start(&mut command.into());
+    until("it runs", || begun.exists()).await;
+    way.refuse(true);
+    way.cut();
+    console.says("waiting to hear what became of run").await;
+    is_at(&inner, second.main_port()).await;
+    std::fs::write(&gate, "").unwrap();
+    assert_eq!(console.end().await.code(), Some(7));
 }
 
 #[tokio::test]
