@@ -69,7 +69,8 @@ pub enum Task {
     #[command(after_help = format!("{DASHES}\n\n\
         Exit codes: the command's own, and 1 error, 2 usage, 3 router not reached or lost,\n\
         4 car offline, or its link was lost meanwhile: nobody knows then whether the command ran,\n\
-        5 denied or locked, 124 timed out, 130 interrupted"))]
+        5 denied or locked, 124 timed out, 130 interrupted; if none of several routers lets\n\
+        us in, the code of the first in the list"))]
     Send(SendOptions),
     /// Print each event as a line, until interrupted; without a terminal this is the default
     Watch,
