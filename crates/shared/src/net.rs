@@ -2,7 +2,6 @@
 
 mod dial_plan;
 pub mod dialer;
-pub mod read_ahead;
 pub mod reconnect;
 pub mod socket;
 pub mod tls;

@@ -20,8 +20,11 @@ use tokio_tungstenite::tungstenite::protocol::{
 };
 
 use crate::codec::{CodecError, Encoding, MessagePack};
-use crate::net::read_ahead::ReadAhead;
 use crate::protocol::MAX_MESSAGE;
+
+mod read_ahead;
+
+pub use read_ahead::ReadAhead;
 
 /// A write begins when this many bytes wait; no more messages are accepted until they are out.
 const BATCH: usize = 32 * 1024;

@@ -5,10 +5,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use p2p_shared::codec::Json;
-use p2p_shared::net::read_ahead::ReadAhead;
 use p2p_shared::net::transport::Transport;
 use p2p_shared::protocol::{ConsoleToRouter, RouterToConsole};
-use p2p_shared::websocket::{MessageSocket, SocketEvent, WebSocketError};
+use p2p_shared::websocket::{MessageSocket, ReadAhead, SocketEvent, WebSocketError};
 
 use crate::client::page_protocol::{PageToRouter, RouterToPage};
 use crate::net::write_timeout::WriteTimeout;

@@ -8,13 +8,12 @@ use bytes::Bytes;
 use p2p_shared::bounded::Text;
 use p2p_shared::keepalive::{Due, Keepalive, PingClock, PingMode};
 use p2p_shared::names::LinkName;
-use p2p_shared::net::read_ahead::ReadAhead;
 use p2p_shared::net::transport::Transport;
 use p2p_shared::protocol::{
     InnerToRouter, LinkHello, OutputPiece, Refusal, RouterToInner, RunRequest,
 };
 use p2p_shared::timing;
-use p2p_shared::websocket::{MessageSocket, SHARED_TURN, SocketEvent, WebSocketError};
+use p2p_shared::websocket::{MessageSocket, ReadAhead, SHARED_TURN, SocketEvent, WebSocketError};
 use tokio::sync::mpsc;
 
 use crate::link::LinkObserver;

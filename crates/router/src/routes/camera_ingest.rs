@@ -12,11 +12,10 @@ use hyper::body::Incoming;
 use hyper::{Request, Response};
 use p2p_shared::bounded::Text;
 use p2p_shared::key::Role;
-use p2p_shared::net::read_ahead::ReadAhead;
 use p2p_shared::net::transport::Transport;
 use p2p_shared::protocol::{MediaTicket, MediaToRouter, Picture, PictureAssembly, RouterToMedia};
 use p2p_shared::timing;
-use p2p_shared::websocket::{MessageSocket, SocketEvent};
+use p2p_shared::websocket::{MessageSocket, ReadAhead, SocketEvent};
 
 use crate::auth::access::Caller;
 use crate::camera::IngestConnection;
