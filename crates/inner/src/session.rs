@@ -121,7 +121,7 @@ pub(crate) async fn greet(
 }
 
 impl SessionEnd {
-    /// What the end means for the next attempt.
+    /// Returns the effect of the end on the next attempt.
     pub(crate) fn retry(&self) -> Retry {
         use Rejection::{Contended, Denied, TakenOver};
         match self {

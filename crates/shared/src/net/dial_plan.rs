@@ -12,7 +12,7 @@ const NEXT_ROUTER: Duration = Duration::from_millis(250);
 /// nobody.
 const SAME_ROUTER: Duration = Duration::from_secs(1);
 
-/// What the end of a connection or of an attempt means for the next one.
+/// Effect of the end of a connection or of an attempt on the next one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Retry {
     /// Dial this router not before this time has passed; others sooner.
@@ -86,7 +86,7 @@ enum Connection {
     Up(Instant),
 }
 
-/// What to do next.
+/// Next thing to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Step {
     Dial(usize),
