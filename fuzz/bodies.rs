@@ -10,6 +10,7 @@ use p2p_inner::camera::jpeg::JpegSplitter;
 use p2p_router::auth::key_store::KeyFile;
 use p2p_router::config::Options;
 use p2p_router::http::query::CgiQuery;
+use p2p_router::mesh::reading::ReadingMember;
 use p2p_shared::codec::{decode, encode};
 use p2p_shared::key::{Key, Role};
 use p2p_shared::names::{CommandName, Identity, LinkName, RunId};
@@ -201,6 +202,23 @@ pub(crate) fn escape(bytes: &[u8]) {
     }
     if let Ok(text) = std::str::from_utf8(bytes) {
         assert_eq!(Escaped(text).to_string(), shown);
+    }
+}
+
+/// Whatever comes from the mesh's bus is of nobody; and whatever a member says, as messages behind their
+/// lengths, is read back the same, or is none, and takes bounded memory.
+pub(crate) fn mesh(bytes: &[u8]) {
+    let mut member = ReadingMember::new().unwrap_or_else(|error| panic!("a member: {error}"));
+    assert!(!member.receive(bytes));
+    let mut rest = bytes;
+    while let Some((length, more)) = rest.split_first_chunk() {
+        let length = usize::from(u16::from_be_bytes(*length));
+        let (message, more) = more.split_at(length.min(more.len()));
+        rest = more;
+        assert!(ReadingMember::is_read_back(message));
+        member.hear(message);
+        let (records, out) = member.sizes();
+        assert!(records <= 4 * 65_536 && out <= 300, "{records} {out}");
     }
 }
 

@@ -77,11 +77,13 @@ need chromedriver chromium-driver
 need faketime faketime
 need nginx nginx-light
 need haproxy haproxy
+need nats-server nats-server
 
 check 'format' cargo fmt --all --check
 check 'scripts (shellcheck)' lint_scripts
-check 'lints (clippy)' cargo clippy --workspace --all-targets --locked -- -D warnings
-check 'docs' env RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps --document-private-items --locked
+check 'lints (clippy)' cargo clippy --workspace --all-targets --all-features --locked -- -D warnings
+check 'lints without the mesh (clippy)' cargo clippy -p p2p-router --all-targets --locked -- -D warnings
+check 'docs' env RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --all-features --no-deps --document-private-items --locked
 
 if ! cargo deny --version >/dev/null 2>&1 && [ "${CI:-}" = true ]; then
     check 'building cargo-deny' cargo install --locked cargo-deny
@@ -93,10 +95,10 @@ else
 fi
 
 if cargo nextest --version >/dev/null 2>&1; then
-    check 'tests' cargo nextest run --workspace --locked
-    check 'tests in the docs' cargo test --workspace --doc --locked
+    check 'tests' cargo nextest run --workspace --all-features --locked
+    check 'tests in the docs' cargo test --workspace --all-features --doc --locked
 else
-    check 'tests' cargo test --workspace --locked
+    check 'tests' cargo test --workspace --all-features --locked
 fi
 for file in scripts/tests/*.sh; do
     check "tests of the scripts: $file" "$file"

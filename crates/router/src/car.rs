@@ -22,16 +22,17 @@ use p2p_shared::protocol::{
 };
 use p2p_shared::timing;
 use parking_lot::Mutex;
-use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::camera::Camera;
 use crate::car::control::{Control, Epochs, Event};
+use crate::car::open_port::OpenPort;
 use crate::feed::{Feed, RunCounts};
 use crate::link::end::LinkEnd;
 use crate::link::handle::{LinkHandle, LinkId};
 use crate::link::priority_queue::Interest;
+use crate::mesh::record::LinkStamp;
 use crate::net::client_net::QuotaOwner;
 use crate::ops::metrics::Metrics;
 use crate::run::NewRun;
@@ -39,9 +40,11 @@ use crate::run::record::RunRecord;
 
 pub(crate) mod control;
 pub(crate) mod dispatch;
+pub(crate) mod elsewhere;
 mod lifecycle;
 mod log;
 mod messages;
+pub(crate) mod open_port;
 pub mod port_command;
 mod presses;
 pub(crate) mod registry;
@@ -90,7 +93,7 @@ pub(crate) struct Car {
     pub identity: Identity,
     services: Arc<CarServices>,
     pub camera: Arc<Camera>,
-    /// Cancelled when the port is given up.
+    /// Cancelled when the port is given up, or another router has the car.
     pub closed: CancellationToken,
     /// True while the port is to be given up at once and kept for nobody. A new link keeps it.
     freed: watch::Sender<bool>,
@@ -117,7 +120,9 @@ struct State {
     since: Instant,
     takeovers: Vec<Instant>,
     /// `None` once the port is given up.
-    listener: Option<Arc<TcpListener>>,
+    open_port: Option<Arc<OpenPort>>,
+    /// What the mesh knows: since when this identity has the port, 0 without a mesh; and the last link.
+    told: (u64, Option<LinkStamp>),
     /// The newest round trip of this link, and the last ones of all links, in microseconds.
     rtt: Option<Duration>,
     rtts_us: VecDeque<u32>,
@@ -158,9 +163,17 @@ impl Car {
         timing::now().saturating_duration_since(self.state.lock().since)
     }
 
-    /// The socket of the service port, until the port is given up.
-    pub(crate) fn listener(&self) -> Option<Arc<TcpListener>> {
-        self.state.lock().listener.clone()
+    /// The service port's socket, until the port is given up.
+    pub(crate) fn open_port(&self) -> Option<Arc<OpenPort>> {
+        self.state.lock().open_port.clone()
+    }
+
+    /// Ends the connections of callers, as the router goes down.
+    pub(crate) fn close(&self) {
+        self.closed.cancel();
+        if let Some(port) = self.open_port() {
+            port.closed.cancel();
+        }
     }
 
     pub(crate) fn end_link(&self, end: LinkEnd) {

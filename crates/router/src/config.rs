@@ -17,6 +17,8 @@ use crate::auth::key_store::{KeyFile, KeyStore};
 use crate::car::port_command::PortCommand;
 use crate::http::connection::Patience;
 use crate::http::host::HostName;
+use crate::mesh::config::MeshCommand;
+use crate::mesh::{self, MemberAddress, MeshConfig, ServerUrl};
 use crate::net::limits::OpenFileLimits;
 use crate::net::port_range::PortRange;
 use crate::ops::inherited_listeners::InheritedListeners;
@@ -50,6 +52,8 @@ pub struct Config {
     pub on_link: Option<Vec<String>>,
     /// File of the open service ports, which are opened again after a restart.
     pub known_links: Option<StateFile>,
+    /// The mesh that this router is a member of; `None`: it is alone.
+    pub mesh: Option<MeshConfig>,
     /// Sockets inherited from systemd or from the previous router.
     pub sockets: InheritedListeners,
 }
@@ -134,6 +138,17 @@ pub struct Options {
     /// do
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     pub host_names: Vec<HostName>,
+    /// Be one of several routers that act as one, which meet at these NATS servers: nats://HOST:4222
+    /// or tls://HOST:4222
+    #[arg(long, value_name = "URL,…", value_delimiter = ',', hide = cfg!(not(feature = "mesh")))]
+    pub mesh: Vec<ServerUrl>,
+    /// With --mesh: a file of credentials for the NATS servers (.creds)
+    #[arg(long, value_name = "FILE", hide = cfg!(not(feature = "mesh")))]
+    pub mesh_credentials: Option<PathBuf>,
+    /// With --mesh: how the other routers reach the main port of this one
+    /// [default: this host's name and the main port]
+    #[arg(long, value_name = "HOST:PORT", hide = cfg!(not(feature = "mesh")))]
+    pub mesh_address: Option<MemberAddress>,
     /// Where the router keeps its keys and its certificate
     /// [default: $XDG_STATE_HOME/p2prouter or ~/.local/state/p2prouter]
     #[arg(long, value_name = "DIR", global = true)]
@@ -155,6 +170,9 @@ pub enum Task {
     /// Free service ports that are kept for the keys that had them last
     #[command(subcommand)]
     Port(PortCommand),
+    /// Make several routers act as one
+    #[command(subcommand, hide = cfg!(not(feature = "mesh")))]
+    Mesh(MeshCommand),
     /// Read the settings, the keys and the certificate, say what is wrong with them, and end
     Check,
     /// Ask the router that runs with these settings on this machine whether it can do its job: ends
@@ -170,6 +188,7 @@ impl Settings for Options {
             "health" => Some(&["port", "bind"]),
             "key" | "certificate" => Some(&["state-dir", "tls-cert", "tls-key"]),
             "port" => Some(&["port", "state-dir"]),
+            "mesh" => Some(&["state-dir"]),
             // `check` is there to find mistakes.
             _ => None,
         }
@@ -213,7 +232,37 @@ impl Options {
                 "--tls-cert and --tls-key go together: one is given, and the other is not",
             ));
         }
+        #[cfg(not(feature = "mesh"))]
+        if !self.mesh.is_empty() {
+            return Err(usage(format!("--mesh: {}", mesh::config::NOT_BUILT)));
+        }
+        if self.mesh.is_empty() && (self.mesh_credentials.is_some() || self.mesh_address.is_some())
+        {
+            return Err(usage(
+                "--mesh-credentials and --mesh-address are of no use without --mesh",
+            ));
+        }
+        // One of them may be reached without TLS, or be somebody else's.
+        let mut pairs = self.mesh.windows(2);
+        if pairs.any(|two| two[0].login() != two[1].login()) {
+            return Err(usage(
+                "--mesh: the user and password of one server would be shown to all: write the same for each of them",
+            ));
+        }
         Ok(())
+    }
+
+    /// Reads the mesh's secret, if this router is to be in one.
+    fn mesh(&self) -> anyhow::Result<Option<MeshConfig>> {
+        if self.mesh.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(MeshConfig {
+            servers: self.mesh.clone(),
+            credentials: self.mesh_credentials.clone(),
+            address: self.mesh_address.clone(),
+            secret: mesh::config::read_secret(&self.state_dir()?)?,
+        }))
     }
 
     fn certificate_files(&self) -> Option<CertificateFiles> {
@@ -300,6 +349,7 @@ impl Options {
             max_links: (self.max_links).unwrap_or_else(|| OpenFileLimits::of_this_process().links),
             on_link: self.on_link.clone().map(CommandLine::into_words),
             known_links: self.known_links().ok(),
+            mesh: self.mesh()?,
             sockets,
         })
     }
@@ -349,5 +399,29 @@ mod tests {
             assert!(sentence.contains("go together"), "{sentence}");
         }
         assert_eq!(refusal("--tls-cert a.pem --tls-key b.pem"), None);
+    }
+
+    #[test]
+    fn what_is_for_a_mesh_needs_one() {
+        for alone in ["--mesh-address a:1", "--mesh-credentials a.creds"] {
+            let sentence = refusal(alone).unwrap();
+            assert!(sentence.contains("without --mesh"), "{sentence}");
+        }
+        let sentence = refusal("--mesh nats://a:4222,tls://b --mesh-address a:1");
+        if cfg!(feature = "mesh") {
+            assert_eq!(sentence, None);
+        } else {
+            assert!(sentence.unwrap().contains("without the mesh"));
+        }
+    }
+
+    #[test]
+    #[cfg(feature = "mesh")]
+    fn no_server_of_a_mesh_is_shown_the_password_of_another() {
+        for servers in ["tls://u:p@a,nats://b", "nats://a,u:p@b", "u:p@a,u:q@b"] {
+            let sentence = refusal(&format!("--mesh {servers}")).unwrap();
+            assert!(sentence.contains("would be shown to all"), "{sentence}");
+        }
+        assert_eq!(refusal("--mesh u:p@a,u:p@b:4223"), None);
     }
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::SystemTime;
 
 use anyhow::Context as _;
-use p2p_shared::names::RunIds;
+use p2p_shared::names::{RunId, RunIds};
 use tokio::sync::Notify;
 
 use crate::auth::access::{Access, Caller};
@@ -15,6 +15,8 @@ use crate::car::control::Epochs;
 use crate::car::registry::{PortRules, Registry};
 use crate::config::Config;
 use crate::feed::Feed;
+use crate::mesh::Mesh;
+use crate::mesh::hop::Hops;
 use crate::net::limits::{self, OpenFileLimits};
 use crate::net::quota::Quota;
 use crate::net::unauthenticated::{PendingConnection, Unauthenticated};
@@ -36,6 +38,10 @@ pub(crate) struct Context {
     pub on_link: Arc<OnLink>,
     pub metrics: Arc<Metrics>,
     pub health: Health,
+    /// The mesh, if this router is a member of one.
+    pub mesh: Option<Arc<Mesh>>,
+    /// The ways to its other members.
+    pub hops: Option<Arc<Hops>>,
     pub shutdown: Shutdown,
 }
 
@@ -68,15 +74,26 @@ impl Context {
             changed: Notify::new(),
             closing: AtomicBool::new(false),
         };
+        let mesh = config.mesh.as_ref();
+        let mesh = mesh.map(|mesh| Mesh::new(mesh, main_port, &metrics, now));
+        let mesh = mesh.transpose().context("the mesh")?.map(Arc::new);
         let limits = OpenFileLimits::of_this_process();
         let over_quota = &metrics.over_quota;
         let rules = PortRules {
             bind: config.bind,
             allowed: config.service_ports,
             most: config.max_links,
+            most_elsewhere: limits.elsewhere,
             keys: config.keys.clone(),
+            mesh: mesh.clone(),
         };
+        let shutdown = Shutdown::default();
+        let hops = mesh
+            .clone()
+            .map(|mesh| Hops::new(mesh, config.certificate.clone(), shutdown.clone(), &metrics));
         Ok(Self {
+            hops: hops.map(Arc::new),
+            mesh,
             access: Access::by(config.keys.clone())?,
             unauthenticated: Arc::new(Unauthenticated::new(metrics.clone(), &limits)),
             quotas: Quotas {
@@ -92,9 +109,18 @@ impl Context {
             on_link: Arc::new(OnLink::new(config.on_link.clone())),
             metrics,
             health: Health::new(main_port).context("a random number")?,
-            shutdown: Shutdown::default(),
+            shutdown,
             config,
         })
+    }
+
+    /// The next run's id. Routers of one mesh never give the same.
+    pub(crate) fn next_run(&self) -> RunId {
+        let run = self.run_ids.next();
+        match &self.mesh {
+            None => run,
+            Some(mesh) => run.of_member(mesh.member().bits()),
+        }
     }
 
     /// Admits a connection that has shown no key yet, until the router closes.

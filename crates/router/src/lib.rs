@@ -10,6 +10,9 @@ mod context;
 mod feed;
 pub mod http;
 mod link;
+pub mod mesh;
+#[cfg(test)]
+mod mesh_tests;
 pub mod net;
 pub mod ops;
 mod page;

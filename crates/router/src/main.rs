@@ -6,6 +6,7 @@ use p2p_router::auth::certificate_command::{self, CertificateCommand};
 use p2p_router::auth::key_command::{self, KeyCommand};
 use p2p_router::car::port_command::{self, PortCommand};
 use p2p_router::config::{Options, Task};
+use p2p_router::mesh::{self, config::MeshCommand};
 use p2p_router::ops::health_command;
 use p2p_router::ops::inherited_listeners::InheritedListeners;
 use p2p_router::process;
@@ -21,6 +22,7 @@ fn main() -> ExitCode {
         Some(Task::Key(command)) => os::exit_code(key(&options, command)),
         Some(Task::Certificate(command)) => os::exit_code(certificate(&options, &command)),
         Some(Task::Port(command)) => os::exit_code(port(&options, &command)),
+        Some(Task::Mesh(command)) => os::exit_code(mesh(&options, &command)),
         None => os::take_front().unwrap_or_else(|| os::exit_code(process::run(&options))),
     }
 }
@@ -35,6 +37,10 @@ fn certificate(options: &Options, command: &CertificateCommand) -> anyhow::Resul
 
 fn port(options: &Options, command: &PortCommand) -> anyhow::Result<()> {
     port_command::run(command, &options.known_links()?)
+}
+
+fn mesh(options: &Options, command: &MeshCommand) -> anyhow::Result<()> {
+    mesh::config::run(command, &options.state_dir()?)
 }
 
 fn check(options: &Options) -> anyhow::Result<()> {

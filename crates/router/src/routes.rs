@@ -2,8 +2,11 @@
 
 mod camera_ingest;
 pub(crate) mod cgi;
+pub(crate) mod elsewhere;
+pub(crate) mod follow_mesh;
 pub(crate) mod link;
 pub(crate) mod main_port;
+mod peer;
 pub(crate) mod request;
 mod run_result;
 pub(crate) mod service_port;

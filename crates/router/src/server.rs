@@ -25,6 +25,9 @@ use crate::routes;
 const LAST_REQUESTS: Duration = Duration::from_millis(500);
 /// Time that connections get to take their last answer when the router goes down.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
+/// Time for the other routers of the mesh to say which ports are open for their cars, before those that the
+/// router before this one had open are closed.
+const NEWS_OF_MESH: Duration = Duration::from_secs(10);
 
 /// A router that is running. Dropping it without [`shut_down`](Self::shut_down) ends it at once.
 pub struct Router {
@@ -56,6 +59,15 @@ impl Router {
             registry,
             ..
         } = &*context;
+        // Without a server, whoever starts the router connects it: a test with a bus of its own.
+        if let (Some(mesh), Some(config)) = (&context.mesh, &config.mesh)
+            && !config.servers.is_empty()
+        {
+            let member = mesh
+                .clone()
+                .run(mesh.connect(config)?, shutdown.closed.clone());
+            shutdown.connections.spawn(member);
+        }
         shutdown.spawn(context.access.clone().follow());
         if let Some(certificate) = config.certificate.clone() {
             shutdown.spawn(certificate.follow());
@@ -71,11 +83,24 @@ impl Router {
                 saved_ports::sync(file, registry.changes(), exchange, shutdown.closed.clone());
             shutdown.connections.spawn(keeping);
         }
+        if context.mesh.is_some() {
+            registry.inherit(sockets.take_rest(config.bind));
+            let registry = registry.clone();
+            shutdown.spawn(async move {
+                tokio::time::sleep(NEWS_OF_MESH).await;
+                registry.close_inherited();
+            });
+        }
         for port in sockets.left() {
             tracing::warn!(
                 port,
                 "the socket that was given for this port is closed: nobody had it, and it is not the main port"
             );
+        }
+        if let (Some(mesh), Some(hops)) = (&context.mesh, &context.hops) {
+            let following = routes::follow_mesh::run(context.clone(), mesh.clone());
+            shutdown.spawn(following);
+            shutdown.spawn(hops.clone().keep_in_touch());
         }
         let serving = routes::main_port::serve(context.clone(), listener.clone());
         shutdown.connections.spawn(serving);
@@ -100,7 +125,11 @@ impl Router {
     pub async fn hand_over(self, is_wanted: impl Fn() -> bool) -> Vec<OwnedFd> {
         let cars = self.context.registry.cars();
         let mut listeners = vec![self.listener.clone()];
-        listeners.extend(cars.iter().filter_map(|car| car.listener()));
+        listeners.extend(
+            cars.iter()
+                .filter_map(|car| Some(car.open_port()?.listener.clone())),
+        );
+        listeners.extend(self.context.registry.elsewhere_sockets());
         self.end(is_wanted).await;
         drop(cars);
         let sockets = listeners.iter().filter_map(|listener| {
@@ -124,6 +153,9 @@ impl Router {
             ..
         } = &*self.context;
         shutdown.draining.cancel();
+        if let Some(mesh) = &self.context.mesh {
+            mesh.drain();
+        }
         registry.close();
         shutdown.open_runs.close();
         let drained = tokio::time::timeout(timing::DRAIN, shutdown.open_runs.wait()).await;
@@ -150,8 +182,9 @@ impl Router {
         }
         shutdown.closed.cancel();
         for car in &cars {
-            car.closed.cancel();
+            car.close();
         }
+        registry.close_elsewhere();
         shutdown.connections.close();
         shutdown.links.close();
         let last = async {
@@ -216,8 +249,9 @@ impl Drop for Router {
     fn drop(&mut self) {
         self.context.shutdown.draining.cancel();
         self.context.shutdown.closed.cancel();
+        self.context.registry.close_elsewhere();
         for car in self.context.registry.cars() {
-            car.closed.cancel();
+            car.close();
             car.end_link(LinkEnd::GoAway {
                 after: Duration::ZERO,
                 elsewhere: true,

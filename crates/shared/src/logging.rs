@@ -200,14 +200,15 @@ fn build(
 }
 
 /// Returns the filter of all events, and the level that the terminal shows of those. Debugging shows
-/// our own crates only, whose names begin with `p2p`: events of others would drown theirs.
+/// our own crates only, whose names begin with `p2p`: events of others would drown theirs. The client of
+/// NATS would log each attempt to connect; the router logs what becomes of them.
 fn by_verbosity(verbosity: i16) -> (EnvFilter, LevelFilter) {
     let (directives, shown) = match verbosity {
-        ..=-2 => ("info", LevelFilter::ERROR),
-        -1 => ("info", LevelFilter::WARN),
-        0 => ("info", LevelFilter::INFO),
-        1 => ("info,p2p=debug", LevelFilter::DEBUG),
-        2.. => ("info,p2p=trace", LevelFilter::TRACE),
+        ..=-2 => ("info,async_nats=off", LevelFilter::ERROR),
+        -1 => ("info,async_nats=off", LevelFilter::WARN),
+        0 => ("info,async_nats=off", LevelFilter::INFO),
+        1 => ("info,async_nats=off,p2p=debug", LevelFilter::DEBUG),
+        2.. => ("info,async_nats=off,p2p=trace", LevelFilter::TRACE),
     };
     (EnvFilter::new(directives), shown)
 }

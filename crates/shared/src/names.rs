@@ -188,6 +188,12 @@ impl RunId {
     pub fn from_number(number: u64) -> Self {
         Self(number)
     }
+
+    /// Returns the id with these ten bits at its beginning: routers with other ones give other ids.
+    #[must_use]
+    pub fn of_member(self, bits: u16) -> Self {
+        Self(self.0 & (u64::MAX >> 10) | u64::from(bits) << 54)
+    }
 }
 
 impl FromStr for RunId {
@@ -426,6 +432,21 @@ mod tests {
         let a = RunIds::random().next();
         assert_eq!(a.to_string().parse::<RunId>(), Ok(a));
         assert_eq!("1".repeat(17).parse::<RunId>(), Err(NameError::TooLong));
+    }
+
+    #[test]
+    fn run_ids_of_two_members_differ_whatever_else_they_are() {
+        let next = [1, 2].map(|number| RunId::from_number(number).of_member(5));
+        assert_ne!(next[0], next[1], "ids that count up are one");
+        let numbers = [0, 1, u64::MAX >> 1, u64::MAX];
+        let of = |bits| numbers.map(|number| RunId::from_number(number).of_member(bits));
+        assert!(
+            of(0)
+                .iter()
+                .all(|run| !of(1).contains(run) && !of(1023).contains(run))
+        );
+        assert_eq!(of(1023)[3], RunId::from_number(u64::MAX));
+        assert_eq!(of(1)[0].to_string(), "0040000000000000");
     }
 
     #[test]

@@ -108,6 +108,31 @@ impl Access {
         self.caller(pending, headers)
     }
 
+    /// Marks the connection of a request with a valid key or cookie as authenticated. Returns false for any
+    /// other, which another router judges.
+    pub(crate) fn recognise(
+        &self,
+        pending: &PendingConnection,
+        headers: &HeaderMap,
+        is_tls: bool,
+    ) -> bool {
+        let Self::Keys(keys, cookies) = self else {
+            pending.stay(QuotaOwner::At(pending.peer.ip().into()));
+            return true;
+        };
+        let owner = match headers.get(AUTHORIZATION) {
+            Some(key) => keys.authenticate(Some(key.as_bytes())).ok(),
+            None => cookies.shown(headers, is_tls).and_then(|cookie| {
+                let checked = cookies.check(cookie, SystemTime::now(), |id| keys.record(id));
+                Some(checked?.0)
+            }),
+        };
+        if let Some(record) = &owner {
+            pending.set_known(QuotaOwner::Key(record.id));
+        }
+        owner.is_some()
+    }
+
     /// Returns the holder of this key, and the header that lets a browser store a session cookie.
     /// The very first cookie blocks on the disk.
     pub(crate) fn sign_in(

@@ -122,6 +122,11 @@ impl Certificate {
         }
     }
 
+    /// Returns the fingerprint of the public key that is in use now.
+    pub(crate) fn public_key(&self) -> Result<Fingerprint, rustls::Error> {
+        fingerprint(&self.shown.present())
+    }
+
     /// Returns true if somebody else has signed the certificate that is in use.
     pub(crate) fn is_by_authority(&self) -> bool {
         matches!(self.origin, Origin::Files(_)) && self.shown.0.read().is_by_another

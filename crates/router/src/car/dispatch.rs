@@ -122,6 +122,11 @@ impl Car {
         Some(self.state.lock().motion.as_ref()?.stop.clone())
     }
 
+    pub(crate) fn is_motion(&self, command: &CommandName) -> bool {
+        let state = self.state.lock();
+        (state.motion.as_ref()).is_some_and(|motion| motion.commands.contains(command))
+    }
+
     pub(crate) fn is_stop(&self, command: &CommandName) -> bool {
         let state = self.state.lock();
         (state.motion.as_ref()).is_some_and(|motion| motion.stop == *command)

@@ -11,16 +11,17 @@ use p2p_shared::os::random_u64;
 use p2p_shared::protocol::{CameraState, FeedEvent, LinkHello, MotionEvent, PressId};
 use p2p_shared::timing;
 use parking_lot::Mutex;
-use tokio::net::TcpListener;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::{Car, CarServices, State, log};
 use crate::car::control::Control;
+use crate::car::open_port::OpenPort;
 use crate::car::saved_ports::{PortState, SavedPort};
 use crate::feed::{RunCounts, Tick, shortened};
 use crate::link::LinkObserver;
+use crate::link::end::LinkEnd;
 use crate::link::handle::{LinkHandle, LinkId};
 use crate::link::priority_queue::Interest;
 use crate::link::work::ToLink;
@@ -31,11 +32,11 @@ use crate::run::RunKind;
 const RTTS: usize = 60;
 
 impl Car {
-    /// Makes a car that is away, with this name, and this socket at its port.
+    /// Makes a car that is away, with this name, and this socket.
     pub(super) fn new(
         saved: SavedPort,
         name: LinkName,
-        listener: TcpListener,
+        open_port: Arc<OpenPort>,
         services: Arc<CarServices>,
     ) -> Self {
         Self {
@@ -58,7 +59,8 @@ impl Car {
                 link: None,
                 since: timing::now(),
                 takeovers: Vec::new(),
-                listener: Some(Arc::new(listener)),
+                open_port: Some(open_port),
+                told: (saved.held_since, None),
                 rtt: None,
                 rtts_us: VecDeque::new(),
                 control: Control::default(),
@@ -83,6 +85,7 @@ impl Car {
             identity: self.identity.clone(),
             owner: self.owner,
             state: PortState::Open,
+            held_since: state.told.0,
         }
     }
 
@@ -149,13 +152,35 @@ impl Car {
             return None;
         }
         self.closed.cancel();
-        state.listener = None;
+        if let Some(port) = state.open_port.take() {
+            port.closed.cancel();
+        }
         let events = state.control.close();
         self.on_control(&mut state, &events, now);
         self.publish(&state, || FeedEvent::LinkGone {
             service_port: self.port,
         });
         Some(away)
+    }
+
+    /// Ends what is here of a car that another router has, and returns the socket of its port. Called by the
+    /// registry, which then forgets the car.
+    pub(super) fn moved(&self, end: LinkEnd) -> Option<Arc<OpenPort>> {
+        let mut state = self.state.lock();
+        if let Some(link) = state.link.take() {
+            (state.moving, state.untold) = (None, None);
+            state.abort_presses();
+            state.control.stop();
+            self.camera.link_down();
+            link.end(end);
+        }
+        self.closed.cancel();
+        let events = state.control.close();
+        self.on_control(&mut state, &events, timing::now());
+        self.publish(&state, || FeedEvent::LinkGone {
+            service_port: self.port,
+        });
+        state.open_port.take()
     }
 
     /// Tells consoles what moves: no screen may go on saying what is no longer so.

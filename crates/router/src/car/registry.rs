@@ -19,14 +19,21 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::key_store::KeyStore;
+use crate::car::open_port::OpenPort;
 use crate::car::saved_ports::{PortState, SavedPort};
 use crate::car::{Car, CarServices};
 use crate::feed::Subscription;
+use crate::link::handle::LinkId;
 use crate::link::priority_queue::Interest;
+use crate::mesh::Mesh;
+use crate::mesh::record::LinkStamp;
 use crate::net::client_net::QuotaOwner;
 use crate::net::port_range::PortRange;
+use elsewhere::Elsewhere;
 
 pub(crate) mod claim;
+pub(crate) mod elsewhere;
+mod over_mesh;
 
 /// Longest sleep when no timer of any car's control is pending.
 const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
@@ -38,8 +45,12 @@ pub(crate) struct PortRules {
     pub allowed: PortRange,
     /// Most ports of one owner.
     pub most: usize,
+    /// Most ports that are open for cars of other routers.
+    pub most_elsewhere: usize,
     /// The keys whose holders have ports; `None`: everyone may have some.
     pub keys: Option<KeyStore>,
+    /// The mesh, which has a say, too, and is told of every change.
+    pub mesh: Option<Arc<Mesh>>,
 }
 
 /// All cars.
@@ -55,6 +66,8 @@ pub(crate) struct Registry {
 #[derive(Debug, Default)]
 struct Held {
     cars: BTreeMap<u16, Arc<Car>>,
+    /// Ports that are open here for cars of other routers.
+    elsewhere: Elsewhere,
     /// The port of the car that has this name: each has another.
     names: HashMap<LinkName, u16>,
     /// Number of open ports of each owner that has any.
@@ -96,20 +109,28 @@ impl Registry {
             return None;
         }
         let listener = listener.or_else(|| self.listen(port).ok())?;
-        Some(self.add(&mut self.held.lock(), saved.clone(), listener))
+        let mut held = self.held.lock();
+        let car = self.add(&mut held, saved.clone(), OpenPort::new(port, listener));
+        self.tell(&car, &mut car.state.lock(), None);
+        Some(car)
     }
 
     /// Keeps a port and its name, without opening it, for the key that had it last. Without keys an
     /// inner is whoever it says it is, and nothing is kept.
     pub(crate) fn keep(&self, saved: SavedPort) {
-        self.keep_in(&mut self.held.lock(), saved);
+        let since = match saved.held_since {
+            0 => self.now_in_mesh(),
+            since => since,
+        };
+        self.keep_in(&mut self.held.lock(), saved, (since, None));
     }
 
-    fn keep_in(&self, held: &mut Held, saved: SavedPort) {
+    fn keep_in(&self, held: &mut Held, saved: SavedPort, (since, link): (u64, Option<LinkStamp>)) {
         let owner = saved.owner;
         if !matches!(owner, QuotaOwner::Key(_)) || !self.knows(owner) {
-            return;
+            return self.untell(saved.service_port);
         }
+        self.tell_kept(&saved, since, link);
         held.kept.push(SavedPort {
             state: PortState::Kept,
             ..saved
@@ -123,7 +144,8 @@ impl Registry {
         if held.open_ports(owner) + kept.count() > self.rules.most
             && let Some(oldest) = held.kept.iter().position(|kept| kept.owner == owner)
         {
-            held.kept.remove(oldest);
+            let gone = held.kept.remove(oldest);
+            self.untell(gone.service_port);
         }
     }
 
@@ -167,12 +189,12 @@ impl Registry {
     }
 
     /// Adds a car that is away.
-    fn add(&self, held: &mut Held, holder: SavedPort, listener: TcpListener) -> Arc<Car> {
+    fn add(&self, held: &mut Held, holder: SavedPort, open_port: Arc<OpenPort>) -> Arc<Car> {
         let port = holder.service_port;
         let wanted = holder.called.as_ref().unwrap_or(&holder.name);
         let name = self.unique(wanted, held, port, holder.owner);
         let owner = holder.owner;
-        let car = Car::new(holder, name.clone(), listener, self.services.clone());
+        let car = Car::new(holder, name.clone(), open_port, self.services.clone());
         let car = Arc::new(car);
         held.add(car.clone(), name);
         self.let_go(held, owner);
@@ -187,9 +209,11 @@ impl Registry {
     /// Returns the ports to be saved for a restart.
     pub(crate) fn saved(&self) -> Vec<SavedPort> {
         let mut held = self.held.lock();
-        held.kept.retain(|kept| self.knows(kept.owner));
+        let gone = held.kept.extract_if(.., |kept| !self.knows(kept.owner));
+        gone.for_each(|gone| self.untell(gone.service_port));
         let open = held.cars.values().map(|car| car.saved());
-        held.kept.iter().cloned().chain(open).collect()
+        let all = held.kept.iter().cloned().chain(open);
+        all.map(|saved| self.with_time(saved)).collect()
     }
 
     /// Frees the ports that are marked so in the file of ports, and returns them all as they are to be
@@ -204,7 +228,9 @@ impl Registry {
     /// Makes a port that was kept anybody's, and that of a car that is away. A car that is up keeps it.
     fn free(&self, freed: &SavedPort) {
         let (port, mut held) = (freed.service_port, self.held.lock());
-        held.kept.retain(|kept| kept.service_port != port);
+        if held.forget_kept(port) {
+            self.untell(port);
+        }
         tracing::info!(link = %freed.name, service_port = port, "service port freed");
         if let Some(car) = held.cars.get(&port)
             && car.link().is_none()
@@ -226,11 +252,29 @@ impl Registry {
         let is_freed = *car.freed.borrow();
         let away = car.give_up(at_once || is_freed || !self.knows(car.owner))?;
         held.remove(car);
-        if !is_freed {
-            self.keep_in(&mut held, car.saved());
+        if is_freed {
+            self.untell(car.port);
+        } else {
+            let told = car.state.lock().told;
+            self.keep_in(&mut held, car.saved(), told);
         }
         self.changed.send_replace(());
         Some(away)
+    }
+
+    /// See [`Car::link_down`].
+    pub(crate) fn link_down(&self, car: &Car, link: LinkId, why: &str) -> bool {
+        if self.rules.mesh.is_none() {
+            return car.link_down(link, why);
+        }
+        // What the mesh is told has the order of what happened.
+        let held = self.held.lock();
+        let is_kept = car.link_down(link, why);
+        if is_kept {
+            self.tell(car, &mut car.state.lock(), None);
+        }
+        drop(held);
+        is_kept
     }
 
     /// The car with this service port.
@@ -342,7 +386,9 @@ impl Registry {
         };
         name.made_unique(|name| {
             let at = held.names.get(name);
-            at.is_some_and(|other| *other != port) || is_kept(name)
+            at.is_some_and(|other| *other != port)
+                || is_kept(name)
+                || self.has_elsewhere(name, port)
         })
     }
 }
@@ -368,6 +414,13 @@ impl Held {
     fn rename(&mut self, port: u16, old: &LinkName, new: LinkName) {
         self.names.remove(old);
         self.names.insert(new, port);
+    }
+
+    /// Forgets for whom a port is kept. Returns false if it is for nobody.
+    fn forget_kept(&mut self, port: u16) -> bool {
+        let kept = self.kept.len();
+        self.kept.retain(|kept| kept.service_port != port);
+        self.kept.len() < kept
     }
 
     fn open_ports(&self, owner: QuotaOwner) -> usize {

@@ -45,6 +45,13 @@ pub(crate) struct SavedPort {
     pub owner: QuotaOwner,
     #[serde(default, skip_serializing_if = "PortState::is_open")]
     pub state: PortState,
+    /// The moment from which a key has had the port, by the mesh; 0: not known.
+    #[serde(default, skip_serializing_if = "is_unknown")]
+    pub held_since: u64,
+}
+
+fn is_unknown(moment: &u64) -> bool {
+    *moment == 0
 }
 
 /// Reads a name that an older router allowed, with spaces that nobody sees: whatever the name is, the port
@@ -234,6 +241,7 @@ mod tests {
                 called: Some("car-2".parse().unwrap()),
                 owner,
                 state: PortState::Open,
+                held_since: u64::from(service_port - 9000),
             })
             .collect();
         write(&file, |found| {
@@ -248,6 +256,7 @@ mod tests {
             "{text}"
         );
         assert!(text.contains(r#""party":{"key":""#), "{text}");
+        assert_eq!(text.matches("held_since").count(), 2, "{text}");
         let older = text.replace(r#""called":"car-2","#, "");
         assert_ne!(older, text);
         file.replace(&older).unwrap();
@@ -332,6 +341,7 @@ mod tests {
             identity: "abcd2345".to_owned().try_into().unwrap(),
             owner: QuotaOwner::Key(Key::generate().unwrap().id()),
             state: PortState::Kept,
+            held_since: 0,
         };
         let error = free(&file, 9000).unwrap_err().to_string();
         assert!(

@@ -31,7 +31,9 @@ fn registry_with(keys: Option<KeyStore>) -> Registry {
         bind: Ipv4Addr::LOCALHOST.into(),
         allowed: "1024-65535".parse().unwrap(),
         most: 2,
+        most_elsewhere: 2,
         keys,
+        mesh: None,
     };
     let services = CarServices {
         feed: Arc::new(Feed::new()),
@@ -63,12 +65,13 @@ fn hello(service_port: u16, instance: u64, name: &str) -> LinkHello {
 }
 
 fn claim(registry: &Registry, hello: &LinkHello) -> Result<Granted, (Rejection, String)> {
-    registry.claim(&Claim {
+    registry.claim(&mut Claim {
         owner: QuotaOwner::At(IpAddr::from(Ipv4Addr::LOCALHOST).into()),
         identity: hello.identity.clone(),
         ports: None,
         key: "",
         hello,
+        grant: None,
     })
 }
 
@@ -277,12 +280,13 @@ async fn a_port_and_a_name_stay_with_the_key_that_had_them_last() {
     });
     let keys = KeyStore::open(folder.path()).unwrap();
     let claim = |registry: &Registry, key: KeyId, port| {
-        registry.claim(&Claim {
+        registry.claim(&mut Claim {
             owner: QuotaOwner::Key(key),
             identity: key.to_string().try_into().unwrap(),
             ports: None,
             key: "",
             hello: &hello(port, 1, "car"),
+            grant: None,
         })
     };
     let leave = |registry: &Registry, granted: &Granted| {
@@ -389,6 +393,7 @@ async fn a_key_keeps_as_many_ports_as_it_may_have() {
             identity: key.id().to_string().try_into().unwrap(),
             owner: QuotaOwner::Key(key.id()),
             state: PortState::Open,
+            held_since: 0,
         });
     }
     let ports = || -> Vec<_> {
@@ -398,12 +403,13 @@ async fn a_key_keeps_as_many_ports_as_it_may_have() {
     assert_eq!(ports(), [4, 5]);
     // Those that are open count, too.
     let claim = |name| {
-        registry.claim(&Claim {
+        registry.claim(&mut Claim {
             owner: QuotaOwner::Key(key.id()),
             identity: key.id().to_string().try_into().unwrap(),
             ports: None,
             key: "",
             hello: &hello(0, 1, name),
+            grant: None,
         })
     };
     let one = claim("one").unwrap();
@@ -505,12 +511,13 @@ impl tracing::Subscriber for Keys {
 #[tokio::test]
 async fn what_a_car_reports_is_logged_with_its_key() {
     let registry = registry();
-    let granted = registry.claim(&Claim {
+    let granted = registry.claim(&mut Claim {
         owner: QuotaOwner::At(IpAddr::from(Ipv4Addr::LOCALHOST).into()),
         identity: "abcd2345".to_owned().try_into().unwrap(),
         ports: None,
         key: "bob",
         hello: &hello(0, 1, "any name"),
+        grant: None,
     });
     let Granted { car, link, .. } = granted.unwrap();
     let keys = Keys::default();

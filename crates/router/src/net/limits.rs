@@ -25,6 +25,8 @@ pub struct OpenFileLimits {
     pub links: usize,
     /// Most connections of all keys: the other half is for links and consoles.
     pub(crate) callers: usize,
+    /// Most service ports that are open for cars of other routers.
+    pub(crate) elsewhere: usize,
 }
 
 impl OpenFileLimits {
@@ -44,6 +46,7 @@ impl OpenFileLimits {
             viewers: VIEWERS.min(part(16)),
             links: LINKS.min(part(16)),
             callers: part(2),
+            elsewhere: part(8),
         }
     }
 

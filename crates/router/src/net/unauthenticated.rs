@@ -68,6 +68,8 @@ impl Unauthenticated {
             peer,
             place: Some(place),
             stay: OnceLock::new(),
+            is_over: false,
+            passed_on: Arc::default(),
             closed: closed.clone(),
             end,
         }
@@ -89,8 +91,53 @@ impl Unauthenticated {
             peer,
             place: None,
             stay: stay.into(),
+            is_over: false,
+            passed_on: Arc::default(),
             closed: closed.clone(),
             end: closed.child_token(),
+        }
+    }
+
+    /// Admits a connection of another router of the mesh, until `closed`. It counts nowhere: what is asked on
+    /// it counts for whoever asks.
+    pub(crate) fn admit_member(
+        self: &Arc<Self>,
+        peer: SocketAddr,
+        closed: &CancellationToken,
+    ) -> PendingConnection {
+        let net = peer.ip().into();
+        let mut nets = self.known_nets.lock();
+        nets.remember(net, QuotaOwner::At(net), Instant::now());
+        drop(nets);
+        self.admit_passed_on(peer, closed, false)
+    }
+
+    /// Admits a caller whose request another router of the mesh passes on, which counts the connection. If
+    /// the caller `is_over` the limit there, it may bring nothing but a stop.
+    pub(crate) fn admit_passed_on(
+        self: &Arc<Self>,
+        caller: SocketAddr,
+        closed: &CancellationToken,
+        is_over: bool,
+    ) -> PendingConnection {
+        let stay = OnceLock::new();
+        if !is_over {
+            // It was empty.
+            let _ = stay.set(Stay {
+                is_for_stop: false,
+                _permits: None,
+            });
+        }
+        PendingConnection {
+            unauthenticated: self.clone(),
+            peer: caller,
+            place: None,
+            stay,
+            is_over,
+            passed_on: Arc::default(),
+            closed: closed.clone(),
+            // Nobody but `closed` ends it.
+            end: closed.clone(),
         }
     }
 
@@ -103,7 +150,7 @@ impl Unauthenticated {
         };
         Some(Stay {
             is_for_stop: false,
-            _permits: (permit, Some(of_all)),
+            _permits: Some((permit, Some(of_all))),
         })
     }
 
@@ -129,24 +176,40 @@ pub(crate) struct PendingConnection {
     place: Option<Place>,
     /// Set once the connection stays: then it is not closed to make room for another.
     stay: OnceLock<Stay>,
+    /// True if its owner has as many others as it may, at the router that it came to.
+    is_over: bool,
+    /// Shared while another router has its request: something may run for it.
+    passed_on: Arc<()>,
     closed: CancellationToken,
     /// Cancelled when the connection has to be closed.
     pub end: CancellationToken,
 }
+
+/// A connection's request that another router has.
+#[derive(Debug)]
+pub(crate) struct PassingOn(#[expect(dead_code, reason = "it is counted")] Arc<()>);
 
 /// Permits that let a connection stay.
 #[derive(Debug)]
 struct Stay {
     /// True if the connection is for one stop, and ends with the answer.
     is_for_stop: bool,
-    _permits: (QuotaPermit, Option<OwnedSemaphorePermit>),
+    _permits: Option<(QuotaPermit, Option<OwnedSemaphorePermit>)>,
 }
 
 impl PendingConnection {
     /// Returns true if the connection is closed to make room for another, and not because its port
     /// is closed or its key was accepted just now. Nothing runs for it then.
     pub(crate) fn is_sent_away(&self) -> bool {
-        self.end.is_cancelled() && !self.closed.is_cancelled() && !self.stays()
+        self.end.is_cancelled()
+            && !self.closed.is_cancelled()
+            && !self.stays()
+            && Arc::strong_count(&self.passed_on) == 1
+    }
+
+    /// Notes that another router has the request of this connection, until what is returned is dropped.
+    pub(crate) fn pass_on(&self) -> PassingOn {
+        PassingOn(self.passed_on.clone())
     }
 
     /// Returns true if the connection is not closed to make room for another.
@@ -174,6 +237,7 @@ impl PendingConnection {
     /// Gives the place back, and lets the connection stay, if this owner may have one more.
     pub(crate) fn stay(&self, owner: QuotaOwner) {
         if !self.stays()
+            && !self.is_over
             && let Some(stay) = self.unauthenticated.take(owner)
         {
             self.set_stay(stay);
@@ -188,7 +252,7 @@ impl PendingConnection {
         {
             self.set_stay(Stay {
                 is_for_stop: true,
-                _permits: (permit, None),
+                _permits: Some((permit, None)),
             });
         }
         self.stays()

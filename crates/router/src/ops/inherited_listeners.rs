@@ -104,6 +104,19 @@ impl InheritedListeners {
         Some(prepared.and_then(|()| TcpListener::from_std(given)))
     }
 
+    /// Takes the sockets that a previous router had open for cars of other routers: those that nobody took.
+    pub(crate) fn take_rest(&mut self, bind: IpAddr) -> Vec<(u16, TcpListener)> {
+        if self.own.is_none() {
+            return Vec::new();
+        }
+        let ports: Vec<u16> = self.sockets.keys().copied().collect();
+        let taken = ports.into_iter().filter_map(|port| {
+            let listener = self.take(port, bind)?.ok()?;
+            Some((port, listener))
+        });
+        taken.collect()
+    }
+
     /// Returns the ports of sockets that nobody took.
     pub(crate) fn left(&self) -> impl Iterator<Item = u16> {
         self.sockets.keys().copied()

@@ -12,6 +12,9 @@ use prometheus_client::registry::{Metric, Registry, Unit};
 
 pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
+/// Beginning of the names of all metrics.
+const PREFIX: &str = "p2p_router";
+
 /// Adds one to a gauge, until this is dropped, however its task ends.
 #[derive(Debug)]
 pub(crate) struct GaugeGuard(Gauge);
@@ -59,7 +62,7 @@ pub(crate) struct StatusLabel {
 impl Metrics {
     pub(crate) fn new() -> Self {
         let mut all = Registry::default();
-        let to = all.sub_registry_with_prefix("p2p_router");
+        let to = all.sub_registry_with_prefix(PREFIX);
         Self {
             links: metric(to, "links", "Links that are up"),
             service_ports: metric(to, "service_ports", "Service ports that are open"),
@@ -67,7 +70,11 @@ impl Metrics {
             consoles: metric(to, "consoles", "Consoles that are connected"),
             viewers: metric(to, "viewers", "Viewers of cameras"),
             pictures: metric(to, "pictures", "Pictures that came from cameras"),
-            answers: metric(to, "answers", "HTTP answers on service ports"),
+            answers: metric(
+                to,
+                "answers",
+                "HTTP answers on service ports; one to a request that another router passed on counts at both",
+            ),
             link_ups: metric(to, "link_ups", "Links that came up"),
             link_takeovers: metric(to, "link_takeovers", "Links that replaced another"),
             link_refusals: metric(to, "link_refusals", "Links that were refused"),
@@ -95,6 +102,12 @@ impl Metrics {
             exec_seconds: seconds(to, "run_exec", "Part of a run's time spent in its process"),
             registry: Mutex::new(all),
         }
+    }
+
+    /// Adds a metric of a part that not every router has.
+    pub(crate) fn add<M: Metric + Clone + Default>(&self, name: &str, help: &str) -> M {
+        let mut all = self.registry.lock();
+        metric(all.sub_registry_with_prefix(PREFIX), name, help)
     }
 
     pub(crate) fn answered(&self, status: u16) {

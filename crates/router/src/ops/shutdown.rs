@@ -3,8 +3,9 @@
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// The phases of a router's end, each a token that is cancelled once, and its tasks by kind.
-#[derive(Debug, Default)]
+/// The phases of a router's end, each a token that is cancelled once, and its tasks by kind. Clones share
+/// them.
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Shutdown {
     /// No new runs.
     pub draining: CancellationToken,

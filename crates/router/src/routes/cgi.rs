@@ -11,6 +11,7 @@ use hyper::body::{Body, Frame, Incoming};
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use p2p_shared::key::Role;
+use p2p_shared::names::CommandName;
 use p2p_shared::protocol::{End, RunSource};
 
 use crate::auth::access::{Caller, Revoked};
@@ -29,6 +30,9 @@ use crate::run::{Finish, NewRun, RunEvent};
 /// Bytes of output that are kept back, so that a command that fails before it has printed more gets
 /// an error status.
 const KEPT: usize = 64 * 1024;
+/// Age of a request from which no motion begins by it: longer than it takes to reach a router at the other end
+/// of the world.
+const OLD: Duration = Duration::from_millis(1500);
 
 /// Answers `GET` and `POST /cgi`.
 pub(crate) async fn run(
@@ -45,6 +49,7 @@ pub(crate) async fn run(
     if !is_stop || !query.arguments.is_empty() {
         caller.may("run commands", Role::may_run)?;
     }
+    check_age(asked, &query.command)?;
     let mut new = NewRun {
         run: asked.run,
         command: query.command,
@@ -76,6 +81,18 @@ pub(crate) async fn run(
     }
     let open = open(&context.shutdown, asked.car, caller, record, new)?;
     open.answer(stream, wants_trailers).await
+}
+
+/// Refuses a motion that was asked for too long ago: it has waited for a way to this router.
+fn check_age(asked: &RequestContext<'_>, command: &CommandName) -> Result<(), Problem> {
+    let age = asked.begun.elapsed();
+    if age < OLD || !asked.car.is_motion(command) {
+        return Ok(());
+    }
+    Err(Problem::unavailable(format!(
+        "the router that has this car was reached only after {} ms, and a motion is too old by then: nothing was run; try again",
+        age.as_millis()
+    )))
 }
 
 /// Begins a run, and returns it with the wait for its key's revocation.

@@ -82,25 +82,29 @@ pub(crate) async fn run(
             return part(socket, &LinkEnd::Rejected(Rejection::Protocol, why)).await;
         }
     };
-    if context.shutdown.draining.is_cancelled() {
-        let after = timing::COME_BACK_SPREAD.mul_f64(jitter());
-        // Whether the router comes back is not known before its runs have ended.
-        let elsewhere = false;
-        return part(socket, &LinkEnd::GoAway { after, elsewhere }).await;
-    }
-    let claimed = context.registry.claim(&Claim {
+    let claim = Claim {
         owner: caller.quota_owner(peer.ip()),
         // With keys, the identity that an inner claims counts for nothing.
         identity: caller.identity().unwrap_or_else(|| hello.identity.clone()),
         ports: caller.ports(),
         key: caller.key(),
         hello: &hello,
-    });
-    let granted = match claimed {
-        Ok(granted) => granted,
-        Err((rejection, why)) => {
+        grant: None,
+    };
+    // Other routers may be asked: meanwhile this one may begin to go down.
+    let draining = &context.shutdown.draining;
+    let claiming = draining.run_until_cancelled(context.registry.claim_everywhere(claim));
+    let granted = match claiming.await {
+        Some(Ok(granted)) => granted,
+        Some(Err((rejection, why))) => {
             refused(&why);
             return part(socket, &LinkEnd::Rejected(rejection, why)).await;
+        }
+        None => {
+            let after = timing::COME_BACK_SPREAD.mul_f64(jitter());
+            // Whether the router comes back is not known before its runs have ended.
+            let elsewhere = false;
+            return part(socket, &LinkEnd::GoAway { after, elsewhere }).await;
         }
     };
     serve(context, caller, peer, socket, &hello, granted).await;
@@ -121,13 +125,15 @@ async fn serve(
         link,
         work,
         is_new,
+        was_elsewhere,
     } = granted;
     context.metrics.links.inc();
     context.metrics.link_ups.inc();
     if is_new {
-        context.on_link.up(car.port, &name);
-        let serving = service_port::serve(context.clone(), car.clone());
-        context.shutdown.connections.spawn(serving);
+        if !was_elsewhere {
+            context.on_link.up(car.port, &name);
+        }
+        service_port::begin_for(context, &car);
     } else {
         context.metrics.link_takeovers.inc();
     }
@@ -158,7 +164,7 @@ async fn serve(
         link = %name, service_port = car.port, key = caller.name(), why = %end, "link down"
     );
     // Done before the last message, which may take a while.
-    let is_kept = car.link_down(link.id(), &end.to_string());
+    let is_kept = (context.registry).link_down(&car, link.id(), &end.to_string());
     if is_kept && end.gives_up_port() {
         give_up(context, &car, true, &end);
     }
@@ -171,8 +177,7 @@ async fn serve(
 /// Serves a port that was open before this router's start, until its owner is back or the port is
 /// given up.
 pub(crate) fn restored(context: &Arc<Context>, car: Arc<Car>) {
-    let serving = service_port::serve(context.clone(), car.clone());
-    context.shutdown.connections.spawn(serving);
+    service_port::begin_for(context, &car);
     let context = context.clone();
     let tracker = context.shutdown.links.clone();
     tracker.spawn(async move {

@@ -19,13 +19,14 @@ use crate::context::Context;
 use crate::http::connection::{self, Patience};
 use crate::http::response::{Problem, plain, whole};
 use crate::http::{csrf, host, query, tls_or_plain};
+use crate::mesh::hop::{Hops, handshake};
 use crate::net::accept::accept;
 use crate::net::accept_rate::AcceptRate;
 use crate::net::places::Places;
 use crate::net::unauthenticated::PendingConnection;
 use crate::ops::health::{self, START};
 use crate::ops::metrics;
-use crate::routes::{camera_ingest, link};
+use crate::routes::{camera_ingest, link, peer};
 
 /// Accepts callers at once, and answers them at a limited rate, each network in its turn, until the
 /// router goes down.
@@ -33,6 +34,8 @@ pub(crate) async fn serve(context: Arc<Context>, listener: Arc<TcpListener>) {
     let mut pace = AcceptRate::default();
     let mut waiting = Places::new(context.limits.waiting);
     let mut turn = Instant::now();
+    // Other routers come at a rate of their own, beside all cars.
+    let (mut pace_of_members, mut turn_of_members) = (AcceptRate::default(), turn);
     let ends = [&context.shutdown.closed, &context.shutdown.handing_over];
     loop {
         tokio::select! {
@@ -49,6 +52,13 @@ pub(crate) async fn serve(context: Arc<Context>, listener: Arc<TcpListener>) {
                 // Its answer has to say whether there are answers, not how many callers there are.
                 if context.health.is_own_call(peer) {
                     begin(&context, stream, peer);
+                    continue;
+                }
+                let now = Instant::now();
+                let is_from_member = |hops: &Arc<Hops>| hops.is_from_member(peer.ip());
+                if turn_of_members <= now && context.hops.as_ref().is_some_and(is_from_member) {
+                    begin(&context, stream, peer);
+                    turn_of_members = now + pace_of_members.take(now);
                     continue;
                 }
                 let net = peer.ip().into();
@@ -126,16 +136,19 @@ fn route(
 ) -> Result<Response<Bytes>, Problem> {
     query::refuse_keys(request.uri())?;
     let path = request.uri().path();
-    if !matches!(
-        path,
-        LINK_PATH | MEDIA_PATH | ADMIN_PATH | health::PATH | "/metrics"
-    ) {
+    let is_peer = path == handshake::PATH && context.hops.is_some();
+    if !is_peer
+        && !matches!(
+            path,
+            LINK_PATH | MEDIA_PATH | ADMIN_PATH | health::PATH | "/metrics"
+        )
+    {
         return Err(Problem::new(
             StatusCode::NOT_FOUND,
             "this is the main port of a p2p-router, for p2p-inner and p2p-console: commands are run on the service ports",
         ));
     }
-    let is_socket = matches!(path, LINK_PATH | MEDIA_PATH | ADMIN_PATH);
+    let is_socket = is_peer || matches!(path, LINK_PATH | MEDIA_PATH | ADMIN_PATH);
     let may_be_head = !is_socket && request.method() == Method::HEAD;
     if request.method() != Method::GET && !may_be_head {
         let (allowed, sentence) = if is_socket {
@@ -154,6 +167,9 @@ fn route(
         }
     } else if let Some(names) = context.config.host_names() {
         host::check(names, request.headers())?;
+    }
+    if let Some(hops) = context.hops.as_ref().filter(|_| is_peer) {
+        return peer::upgrade(context, hops, pending, request);
     }
     match path {
         LINK_PATH => link::upgrade(context, pending, request),

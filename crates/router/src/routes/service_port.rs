@@ -13,6 +13,8 @@ use tokio::net::TcpStream;
 
 use crate::auth::access::Caller;
 use crate::car::Car;
+use crate::car::open_port::OpenPort;
+use crate::car::registry::elsewhere::Occupant;
 use crate::client::page_protocol::DRIVE_PATH;
 use crate::client::session;
 use crate::context::Context;
@@ -23,6 +25,7 @@ use crate::http::{connection, csrf, host, query, tls_or_plain};
 use crate::link::work::NoAnswer;
 use crate::net::accept::accept;
 use crate::page::files;
+use crate::routes::elsewhere::ElsewhereRequest;
 use crate::routes::request::RequestContext;
 use crate::routes::sign_in::{HOME, SIGN_IN, SIGN_OUT};
 use crate::routes::{cgi, run_result};
@@ -30,25 +33,37 @@ use crate::routes::{cgi, run_result};
 /// Path of the WebSocket for a page's pictures.
 const FRAMES: &str = "/frames";
 
-/// Accepts and answers until the port is given up.
-pub(crate) async fn serve(context: Arc<Context>, car: Arc<Car>) {
-    let Some(listener) = car.listener() else {
-        return;
-    };
+/// Serves the port of a car that is here.
+pub(crate) fn begin_for(context: &Arc<Context>, car: &Car) {
+    if let Some(port) = car.open_port() {
+        begin(context, port);
+    }
+}
+
+/// Accepts and answers until the port closes, whichever router has its car. Does nothing for a port that is
+/// served.
+pub(crate) fn begin(context: &Arc<Context>, port: Arc<OpenPort>) {
+    if port.begin_serving() {
+        let serving = serve(context.clone(), port);
+        context.shutdown.connections.spawn(serving);
+    }
+}
+
+async fn serve(context: Arc<Context>, port: Arc<OpenPort>) {
     context.metrics.service_ports.inc();
-    let ends = [&car.closed, &context.shutdown.handing_over];
-    while let Some((stream, peer)) = accept(&context.unauthenticated, &listener, ends).await {
-        let (context, car) = (context.clone(), car.clone());
-        let tracker = context.shutdown.callers.clone();
-        tracker.spawn(async move { connection(&context, &car, stream, peer).await });
+    let ends = [&port.closed, &context.shutdown.handing_over];
+    while let Some((stream, peer)) = accept(&context.unauthenticated, &port.listener, ends).await {
+        let (shared, port) = (context.clone(), port.clone());
+        let connection = async move { connection(&shared, &port, stream, peer).await };
+        context.shutdown.callers.spawn(connection);
     }
     context.metrics.service_ports.dec();
 }
 
-async fn connection(context: &Arc<Context>, car: &Arc<Car>, stream: TcpStream, peer: SocketAddr) {
-    let pending = &context.unauthenticated.admit(peer, &car.closed);
+async fn connection(context: &Arc<Context>, port: &OpenPort, stream: TcpStream, peer: SocketAddr) {
+    let pending = &context.unauthenticated.admit(peer, &port.closed);
     let refuse = |status: StatusCode| {
-        let run = context.run_ids.next();
+        let run = context.next_run();
         let problem = tls_or_plain::last_words(pending, status, context.config.patience.headers);
         let response = problem.into_response(run, Timing::default());
         context.metrics.answered(response.status().as_u16());
@@ -69,20 +84,47 @@ async fn connection(context: &Arc<Context>, car: &Arc<Car>, stream: TcpStream, p
         context.config.strict_transport(is_tls),
         refuse,
         |request| async move {
-            let request_context = RequestContext {
-                context,
-                car,
-                pending,
-                peer,
-                run: context.run_ids.next(),
-                begun: Instant::now(),
-                is_private,
-                is_tls,
-            };
-            let is_seen = csrf::is_navigation(request.headers());
-            let mut response = match request_context.route(request).await {
-                Ok(response) => response,
-                Err(problem) => request_context.error_response(problem, is_seen),
+            let (run, begun) = (context.next_run(), Instant::now());
+            let mut response = match context.registry.occupant(port.port) {
+                Some(Occupant::Here(car)) => {
+                    let asked = RequestContext {
+                        context,
+                        car: &car,
+                        pending,
+                        peer,
+                        run,
+                        begun,
+                        is_private,
+                        is_tls,
+                    };
+                    let is_seen = csrf::is_navigation(request.headers());
+                    match asked.route(request).await {
+                        Ok(response) => response,
+                        Err(problem) => asked.error_response(problem, is_seen),
+                    }
+                }
+                Some(Occupant::Elsewhere(port)) => {
+                    let asked = ElsewhereRequest {
+                        context,
+                        port: &port,
+                        pending,
+                        peer,
+                        run,
+                        begun,
+                        is_tls,
+                    };
+                    let answered = match check_first(context, is_private, &request) {
+                        Ok(()) => Box::pin(asked.pass_on(request)).await,
+                        Err(problem) => Err(problem),
+                    };
+                    answered.unwrap_or_else(|problem| asked.error_response(problem))
+                }
+                None => {
+                    let sentence = format!("service port {} closes: nothing was run", port.port);
+                    let response =
+                        Problem::unavailable(sentence).into_response(run, Timing::default());
+                    response.map(whole)
+                }
             };
             if context.shutdown.draining.is_cancelled() || pending.is_for_stop() {
                 let close = HeaderValue::from_static("close");
@@ -97,15 +139,15 @@ async fn connection(context: &Arc<Context>, car: &Arc<Car>, stream: TcpStream, p
 
 impl RequestContext<'_> {
     async fn route(&self, request: Request<Incoming>) -> Result<Response<AnswerBody>, Problem> {
-        check_size(&request)?;
-        host::check_count(&request)?;
-        if let Some(names) = self.context.config.host_names() {
-            host::check(names, request.headers())?;
-        }
-        query::refuse_keys(request.uri())?;
-        if !self.is_private {
-            return Err(tls_or_plain::in_the_clear(&request));
-        }
+        check_first(self.context, self.is_private, &request)?;
+        self.answer(request).await
+    }
+
+    /// Answers a request that has passed [`check_first`].
+    pub(crate) async fn answer(
+        &self,
+        request: Request<Incoming>,
+    ) -> Result<Response<AnswerBody>, Problem> {
         let path = request.uri().path();
         let allowed = match path {
             "/cgi" | SIGN_IN => "GET, HEAD, OPTIONS, POST",
@@ -238,6 +280,25 @@ impl RequestContext<'_> {
         let list = answer.map_err(|why| self.no_answer(why))?;
         let json = self.counted(caller, list.json())?;
         Ok(self.ok("application/json", whole(json)))
+    }
+}
+
+/// Checks what the router checks that a caller comes to, whichever has the car: size, host and privacy.
+fn check_first(
+    context: &Context,
+    is_private: bool,
+    request: &Request<Incoming>,
+) -> Result<(), Problem> {
+    check_size(request)?;
+    host::check_count(request)?;
+    if let Some(names) = context.config.host_names() {
+        host::check(names, request.headers())?;
+    }
+    query::refuse_keys(request.uri())?;
+    if is_private {
+        Ok(())
+    } else {
+        Err(tls_or_plain::in_the_clear(request))
     }
 }
 

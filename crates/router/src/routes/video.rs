@@ -189,6 +189,7 @@ mod tests {
             max_links: 1,
             on_link: None,
             known_links: None,
+            mesh: None,
             sockets: InheritedListeners::default(),
         };
         let main_port = (Ipv4Addr::LOCALHOST, 1).into();
@@ -219,14 +220,15 @@ mod tests {
         let registry = context.registry.clone();
         let mut link_up = move |service_port| {
             hello.service_port = service_port;
-            let claim = Claim {
+            let mut claim = Claim {
                 owner,
                 identity: hello.identity.clone(),
                 ports: None,
                 key: "",
                 hello: &hello,
+                grant: None,
             };
-            let granted = registry.claim(&claim).unwrap();
+            let granted = registry.claim(&mut claim).unwrap();
             (granted.car, granted.link.id())
         };
         let (car, mut link) = link_up(0);

@@ -45,7 +45,7 @@ impl KnownPorts {
         let with_socket = links.filter_map(|link| {
             let mut all = cars.iter();
             let car = all.find(|car| car.port == link.service_port)?;
-            Some((link, car.listener()?))
+            Some((link, car.open_port()?.listener.clone()))
         });
         Self(with_socket.collect())
     }
@@ -96,6 +96,7 @@ impl SimRouter {
             max_links: limits::LINKS,
             on_link: None,
             known_links: None,
+            mesh: None,
             sockets: InheritedListeners::default(),
         };
         let main_port = ([127, 0, 0, 1], 1).into();
@@ -187,7 +188,7 @@ impl Drop for SimRouter {
         // Closes its sockets.
         self.context.shutdown.closed.cancel();
         for car in self.context.registry.cars() {
-            car.closed.cancel();
+            car.close();
         }
     }
 }

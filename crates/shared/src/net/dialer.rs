@@ -63,6 +63,16 @@ pub async fn dial_at(
     upgrade_by(deadline, router, path, key, open, stream).await
 }
 
+/// Connects to this router, at whichever of its addresses answers first, within this time once they are known.
+///
+/// # Errors
+/// If the name does not resolve, or no address answers.
+pub async fn connect_to(router: &RouterAddress, within: Duration) -> std::io::Result<TcpStream> {
+    let addresses = resolve(router).await.map_err(std::io::Error::other)?;
+    let connected = timeout(within, connect(addresses)).await;
+    connected.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
+}
+
 async fn upgrade_by(
     deadline: Instant,
     router: &RouterAddress,

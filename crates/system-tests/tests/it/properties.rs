@@ -130,6 +130,11 @@ fn settings() {
 }
 
 #[test]
+fn what_members_of_a_mesh_say() {
+    holds("mesh", bodies::mesh, 2_000);
+}
+
+#[test]
 fn what_is_shown() {
     holds("escape", bodies::escape, 10_000);
 }

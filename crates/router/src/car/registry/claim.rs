@@ -11,11 +11,13 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::{Held, Registry};
+use crate::car::open_port::OpenPort;
 use crate::car::saved_ports::{PortState, SavedPort};
 use crate::car::{Car, State};
 use crate::link::end::LinkEnd;
 use crate::link::handle::LinkHandle;
 use crate::link::work::ToLink;
+use crate::mesh::GrantedPort;
 use crate::net::client_net::QuotaOwner;
 use crate::net::port_range::PortRange;
 
@@ -41,6 +43,17 @@ pub(crate) struct Claim<'a> {
     /// The name of the inner's key; empty without keys.
     pub key: &'a str,
     pub hello: &'a LinkHello,
+    /// The port that the mesh has granted, if there is one.
+    pub grant: Option<MeshGrant>,
+}
+
+/// A port that the mesh has granted.
+#[derive(Debug)]
+pub(crate) struct MeshGrant {
+    pub port: u16,
+    /// Its socket, if it was opened to see whether it is free.
+    pub listener: Option<TcpListener>,
+    pub granted: GrantedPort,
 }
 
 /// The reason for which a claim is refused, in words for its owner.
@@ -55,26 +68,50 @@ pub(crate) struct Granted {
     pub work: UnboundedReceiver<ToLink>,
     /// True if the port was not open yet.
     pub is_new: bool,
+    /// True if another router of the mesh had the car until now.
+    pub was_elsewhere: bool,
+}
+
+impl Claim<'_> {
+    /// The port; 0: any.
+    fn port(&self) -> u16 {
+        let granted = self.grant.as_ref().map(|grant| grant.port);
+        granted.unwrap_or(self.hello.service_port)
+    }
 }
 
 impl Registry {
     /// Gives the claimed port to the claimant, and takes it from the link of the same identity that has
     /// it, if there is one.
-    pub(crate) fn claim(&self, claim: &Claim<'_>) -> Result<Granted, Refused> {
+    pub(crate) fn claim(&self, claim: &mut Claim<'_>) -> Result<Granted, Refused> {
         let mut held = self.held.lock();
         held.check_late(claim)?;
-        let known = if claim.hello.service_port == 0 {
-            self.own_lost(claim, &held)
-        } else {
-            self.check_allowed(claim)?;
-            held.cars.get(&claim.hello.service_port).cloned()
+        let known = match claim.port() {
+            0 => self.own_lost(claim, &held),
+            port => {
+                self.check_allowed(claim)?;
+                held.cars.get(&port).cloned()
+            }
         };
+        let mut was_elsewhere = false;
         let is_new = known.is_none();
         let car = match known {
             Some(car) => car,
             None => {
-                self.check_quota(claim.owner, &held)?;
-                let (service_port, listener) = self.open(claim, &held)?;
+                self.check_quota(claim.owner, claim.port(), &held)?;
+                let opened = (claim.grant.as_mut()).and_then(|grant| grant.listener.take());
+                let open_port = match (held.elsewhere.take(claim.port()), opened) {
+                    (Some(open_port), _) => {
+                        was_elsewhere = true;
+                        open_port
+                    }
+                    (None, Some(listener)) => OpenPort::new(claim.port(), listener),
+                    (None, None) => {
+                        let (port, listener) = self.open(claim, &held, |_| true)?;
+                        OpenPort::new(port, listener)
+                    }
+                };
+                let service_port = open_port.port;
                 let mut kept = held
                     .kept
                     .extract_if(.., |kept| kept.service_port == service_port);
@@ -84,6 +121,7 @@ impl Registry {
                     // What ran at the port before is none of this holder's business.
                     self.services.feed.forget(service_port);
                 }
+                let held_since = own.as_ref().map_or(0, |own| own.held_since);
                 let holder = SavedPort {
                     service_port,
                     name: claim.hello.name.clone(),
@@ -93,8 +131,9 @@ impl Registry {
                     identity: claim.identity.clone(),
                     owner: claim.owner,
                     state: PortState::Open,
+                    held_since,
                 };
-                self.add(&mut held, holder, listener)
+                self.add(&mut held, holder, open_port)
             }
         };
         let mut state = car.state.lock();
@@ -105,6 +144,8 @@ impl Registry {
         let interest = held.interest(car.port);
         let (link, work) = car.link_up(&mut state, claim.hello, interest);
         let name = state.name.clone();
+        let granted = claim.grant.as_ref().map(|grant| &grant.granted);
+        self.tell(&car, &mut state, granted);
         drop(state);
         self.changed.send_replace(());
         Ok(Granted {
@@ -113,12 +154,13 @@ impl Registry {
             link,
             work,
             is_new,
+            was_elsewhere,
         })
     }
 
     /// The car that had this identity and name last and is away, or is silent as after a power cut, for an
     /// inner that asks for any port. Two inners that live take no port from each other.
-    fn own_lost(&self, claim: &Claim<'_>, held: &Held) -> Option<Arc<Car>> {
+    pub(super) fn own_lost(&self, claim: &Claim<'_>, held: &Held) -> Option<Arc<Car>> {
         let mut cars = held.cars.values();
         let own = cars.find(|car| {
             if car.identity != claim.identity || !self.is_allowed(claim, car.port) {
@@ -135,13 +177,13 @@ impl Registry {
     }
 
     /// Returns true if the claimant may have this port, whoever has it now.
-    fn is_allowed(&self, claim: &Claim<'_>, port: u16) -> bool {
+    pub(super) fn is_allowed(&self, claim: &Claim<'_>, port: u16) -> bool {
         let own = claim.ports.unwrap_or(self.rules.allowed);
         self.rules.allowed.contains(port) && own.contains(port)
     }
 
-    fn check_allowed(&self, claim: &Claim<'_>) -> Result<(), Refused> {
-        let port = claim.hello.service_port;
+    pub(super) fn check_allowed(&self, claim: &Claim<'_>) -> Result<(), Refused> {
+        let port = claim.port();
         let own = claim.ports.unwrap_or(self.rules.allowed);
         for (range, whose) in [(self.rules.allowed, "this router"), (own, "this key")] {
             if !range.contains(port) {
@@ -154,8 +196,13 @@ impl Registry {
     }
 
     /// Refuses an owner that has all the ports it may. Ports of cars that are away count, too.
-    fn check_quota(&self, owner: QuotaOwner, held: &Held) -> Result<(), Refused> {
-        if held.open_ports(owner) < self.rules.most {
+    pub(super) fn check_quota(
+        &self,
+        owner: QuotaOwner,
+        port: u16,
+        held: &Held,
+    ) -> Result<(), Refused> {
+        if held.open_ports(owner) + self.ports_elsewhere(owner, port) < self.rules.most {
             return Ok(());
         }
         Err(unavailable(format!(
@@ -167,12 +214,17 @@ impl Registry {
 
     /// A listener on the claimed port; or on the one that a car of this key and name had last, or on any
     /// that is allowed and free.
-    fn open(&self, claim: &Claim<'_>, held: &Held) -> Result<(u16, TcpListener), Refused> {
+    pub(super) fn open(
+        &self,
+        claim: &Claim<'_>,
+        held: &Held,
+        is_free: impl Fn(u16) -> bool,
+    ) -> Result<(u16, TcpListener), Refused> {
         let listen = |port| {
             let listener = self.listen(port)?;
             Ok((listener.local_addr()?.port(), listener))
         };
-        let (port, owner) = (claim.hello.service_port, claim.owner);
+        let (port, owner) = (claim.port(), claim.owner);
         if port != 0 {
             if let Some(kept) = self.kept_from(held, owner, port) {
                 return Err(is_kept(port, &kept.name));
@@ -181,7 +233,9 @@ impl Registry {
         }
         let own = claim.ports.unwrap_or(self.rules.allowed);
         let is_allowed = |port: &u16| {
-            self.is_allowed(claim, *port) && self.kept_from(held, owner, *port).is_none()
+            self.is_allowed(claim, *port)
+                && self.kept_from(held, owner, *port).is_none()
+                && is_free(*port)
         };
         let mut kept = held.kept.iter().rev();
         let last = kept.find(|kept| kept.owner == owner && kept.name == claim.hello.name);
@@ -247,7 +301,7 @@ impl Registry {
 
 impl Held {
     /// Refuses a hello that was held up on its way: the same process has had a newer link since.
-    fn check_late(&self, claim: &Claim<'_>) -> Result<(), Refused> {
+    pub(super) fn check_late(&self, claim: &Claim<'_>) -> Result<(), Refused> {
         let hello = claim.hello;
         let ports = match hello.service_port {
             0 => 0..=u16::MAX,
@@ -306,6 +360,6 @@ fn is_kept(port: u16, name: &LinkName) -> Refused {
     ))
 }
 
-fn unavailable(message: String) -> Refused {
+pub(super) fn unavailable(message: String) -> Refused {
     (Rejection::PortUnavailable, message)
 }

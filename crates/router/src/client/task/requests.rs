@@ -37,7 +37,7 @@ impl Console<'_> {
                 for_ms,
             } => {
                 let new = NewRun {
-                    run: self.context.run_ids.next(),
+                    run: self.context.next_run(),
                     command,
                     arguments,
                     stdin: Bytes::new(),
@@ -100,7 +100,7 @@ impl Console<'_> {
                 tick_ms,
             } => {
                 self.check_may_run("drive")?;
-                let run = self.context.run_ids.next();
+                let run = self.context.next_run();
                 let car = self.car(service_port)?;
                 car.press(&self.person, press, command, tick_ms, run)
             }

@@ -153,6 +153,7 @@ pub fn router_config() -> p2p_router::Config {
         max_links: p2p_router::net::limits::LINKS,
         on_link: None,
         known_links: None,
+        mesh: None,
         sockets: p2p_router::ops::inherited_listeners::InheritedListeners::default(),
     }
 }

@@ -1,0 +1,25 @@
+//! A service port of a car whose link another router has. Callers are answered here all the same: their
+//! requests are passed on.
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::car::open_port::OpenPort;
+
+/// A port that is open here for a car elsewhere.
+#[derive(Debug)]
+pub(crate) struct ElsewherePort {
+    pub open: Arc<OpenPort>,
+    /// Cancelled when the port is closed, or its car comes here.
+    pub closed: CancellationToken,
+}
+
+impl ElsewherePort {
+    pub(super) fn new(open: Arc<OpenPort>) -> Self {
+        Self {
+            open,
+            closed: CancellationToken::new(),
+        }
+    }
+}

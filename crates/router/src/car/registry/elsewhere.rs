@@ -1,0 +1,211 @@
+//! Follows the mesh: opens the ports of cars that other routers have, and ends what is here of a car that has
+//! gone to another.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use p2p_shared::logging::LogThrottle;
+use p2p_shared::protocol::Rejection;
+use p2p_shared::timing;
+use tokio::net::TcpListener;
+
+use super::{Held, Registry};
+use crate::car::Car;
+use crate::car::elsewhere::ElsewherePort;
+use crate::car::open_port::OpenPort;
+use crate::link::end::LinkEnd;
+use crate::mesh;
+use crate::mesh::record::HeldState;
+
+/// Ports of cars that other routers have.
+#[derive(Debug)]
+pub(super) struct Elsewhere {
+    open: BTreeMap<u16, Arc<ElsewherePort>>,
+    /// Those that can't be opened here.
+    closed: BTreeSet<u16>,
+    /// Sockets of the router before this one, until the mesh has said whose they are.
+    inherited: BTreeMap<u16, Arc<OpenPort>>,
+    /// A router that goes or comes takes all its ports along.
+    log: LogThrottle,
+}
+
+impl Default for Elsewhere {
+    fn default() -> Self {
+        Self {
+            open: BTreeMap::new(),
+            closed: BTreeSet::new(),
+            inherited: BTreeMap::new(),
+            log: LogThrottle::new(10, Duration::from_secs(1)),
+        }
+    }
+}
+
+impl Elsewhere {
+    /// Takes a port's socket, for a car that comes here.
+    pub(super) fn take(&mut self, port: u16) -> Option<Arc<OpenPort>> {
+        self.closed.remove(&port);
+        match self.open.remove(&port) {
+            Some(elsewhere) => {
+                elsewhere.closed.cancel();
+                Some(elsewhere.open.clone())
+            }
+            None => self.inherited.remove(&port),
+        }
+    }
+
+    fn close(&mut self, port: u16) {
+        if let Some(port) = self.take(port) {
+            port.closed.cancel();
+        }
+    }
+
+    /// Returns true if there is a socket for this port.
+    pub(super) fn has(&self, port: u16) -> bool {
+        self.open.contains_key(&port) || self.inherited.contains_key(&port)
+    }
+}
+
+/// Whom a request on a service port is for.
+#[derive(Debug)]
+pub(crate) enum Occupant {
+    /// A car whose link is here, or is awaited here.
+    Here(Arc<Car>),
+    /// A car whose link another router has.
+    Elsewhere(Arc<ElsewherePort>),
+}
+
+impl Registry {
+    /// Whom a request on this port is for now. `None`: the port closes.
+    pub(crate) fn occupant(&self, port: u16) -> Option<Occupant> {
+        let held = self.held.lock();
+        if let Some(car) = held.cars.get(&port) {
+            return Some(Occupant::Here(car.clone()));
+        }
+        let elsewhere = held.elsewhere.open.get(&port)?;
+        Some(Occupant::Elsewhere(elsewhere.clone()))
+    }
+
+    /// Does what has to be done after the holder of a port may have changed. Returns the port if it is to be
+    /// served from now on.
+    pub(crate) fn follow(&self, port: u16) -> Option<Arc<OpenPort>> {
+        let mesh = self.rules.mesh.as_ref()?;
+        let mut held = self.held.lock();
+        let Some(there) = mesh.holder_elsewhere(port) else {
+            held.elsewhere.close(port);
+            return None;
+        };
+        let mut open = None;
+        if let Some(car) = held.cars.get(&port).cloned() {
+            if let Some(left_out) = held.elsewhere.log.allow(timing::now()) {
+                tracing::info!(
+                    link = %car.name(), service_port = port, router = %there.member.address, left_out,
+                    "another router has this car now"
+                );
+            }
+            open = car.moved(end(&car, &there));
+            held.remove(&car);
+            self.changed.send_replace(());
+        }
+        // What counts there counts more than what is here.
+        held.forget_kept(port);
+        mesh.let_go(port);
+        if there.record.state == HeldState::Kept {
+            held.elsewhere.close(port);
+            if let Some(open) = open {
+                open.closed.cancel();
+            }
+            return None;
+        }
+        if held.elsewhere.open.contains_key(&port) {
+            return None;
+        }
+        let open = open.or_else(|| held.elsewhere.inherited.remove(&port));
+        match open.map_or_else(|| self.open_elsewhere(&held, port), Ok) {
+            Ok(open) => {
+                let elsewhere = Arc::new(ElsewherePort::new(open.clone()));
+                held.elsewhere.closed.remove(&port);
+                held.elsewhere.open.insert(port, elsewhere);
+                Some(open)
+            }
+            Err(error) => {
+                if held.elsewhere.closed.insert(port)
+                    && let Some(left_out) = held.elsewhere.log.allow(timing::now())
+                {
+                    tracing::warn!(
+                        link = %there.record.name, service_port = port, router = %there.member.address,
+                        error, left_out,
+                        "callers of this car are not served here: the port can't be opened"
+                    );
+                }
+                None
+            }
+        }
+    }
+
+    /// The ports of cars elsewhere that could not be opened.
+    pub(crate) fn not_opened(&self) -> BTreeSet<u16> {
+        self.held.lock().elsewhere.closed.clone()
+    }
+
+    /// Keeps sockets of the router before this one, until the mesh has said whose they are.
+    pub(crate) fn inherit(&self, sockets: Vec<(u16, TcpListener)>) {
+        let sockets = sockets
+            .into_iter()
+            .map(|(port, socket)| (port, OpenPort::new(port, socket)));
+        self.held.lock().elsewhere.inherited.extend(sockets);
+    }
+
+    /// Closes those of which the mesh has said nothing.
+    pub(crate) fn close_inherited(&self) {
+        self.held.lock().elsewhere.inherited.clear();
+    }
+
+    /// The sockets of the ports of cars that other routers have, for the router after this one.
+    pub(crate) fn elsewhere_sockets(&self) -> Vec<Arc<TcpListener>> {
+        let held = self.held.lock();
+        let open = held.elsewhere.open.values().map(|it| &it.open);
+        let all = open.chain(held.elsewhere.inherited.values());
+        all.map(|open| open.listener.clone()).collect()
+    }
+
+    /// Closes the ports of cars that other routers have, as this one goes down.
+    pub(crate) fn close_elsewhere(&self) {
+        let mut held = self.held.lock();
+        let ports: Vec<u16> = held.elsewhere.open.keys().copied().collect();
+        for port in ports {
+            held.elsewhere.close(port);
+        }
+    }
+
+    fn open_elsewhere(&self, held: &Held, port: u16) -> Result<Arc<OpenPort>, String> {
+        if held.elsewhere.open.len() >= self.rules.most_elsewhere {
+            return Err(format!(
+                "there are {} open for cars of other routers, the most with this limit of open files",
+                self.rules.most_elsewhere
+            ));
+        }
+        if !self.rules.allowed.contains(port) {
+            let allowed = self.rules.allowed;
+            return Err(format!("this router has the service ports {allowed}"));
+        }
+        let listener = self.listen(port).map_err(|error| error.to_string())?;
+        Ok(OpenPort::new(port, listener))
+    }
+}
+
+/// Why the link of a car ends that another router has.
+fn end(car: &Car, there: &mesh::Elsewhere) -> LinkEnd {
+    let (port, record, router) = (car.port, &there.record, &there.member.address);
+    if record.identity == car.identity {
+        let message = format!(
+            "an inner with this identity has taken service port {port} at the router {router}: two inners need two keys, or two ports"
+        );
+        return LinkEnd::Rejected(Rejection::TakenOver, message);
+    }
+    let message = format!(
+        "service port {port} is held by '{}', an inner with another key, at the router {router}, which had it first: ask for another port",
+        record.name
+    );
+    LinkEnd::Rejected(Rejection::PortUnavailable, message)
+}

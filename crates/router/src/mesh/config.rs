@@ -1,0 +1,230 @@
+//! Settings of a router that is a member of a mesh, and the file of the mesh's secret: `p2p-router mesh`.
+
+use std::fmt;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use anyhow::{Context as _, bail, ensure};
+use clap::Subcommand;
+use data_encoding::HEXLOWER;
+use percent_encoding::percent_decode_str;
+use serde::{Deserialize, Serialize};
+
+use crate::mesh::id::MemberAddress;
+use crate::mesh::secret::{MeshSecret, SECRET_BYTES};
+use crate::ops::state_file::StateFile;
+
+/// File of the mesh's secret in the state directory.
+const FILE_NAME: &str = "mesh.toml";
+/// Most bytes that are read of that file.
+const MAX_FILE: u64 = 4096;
+/// Version of that file.
+const VERSION: u32 = 1;
+
+/// Sentence about a program that was built without the feature `mesh`.
+#[cfg(not(feature = "mesh"))]
+pub(crate) const NOT_BUILT: &str =
+    "this p2p-router was built without the mesh (cargo build --features mesh)";
+
+/// Settings of a router that is a member of a mesh.
+#[derive(Debug, Clone)]
+pub struct MeshConfig {
+    /// The NATS servers, any of which will do.
+    pub servers: Vec<ServerUrl>,
+    /// File of NATS credentials.
+    pub credentials: Option<PathBuf>,
+    /// How the other members reach this one's main port; `None`: by this host's name.
+    pub address: Option<MemberAddress>,
+    pub secret: MeshSecret,
+}
+
+/// URL of a NATS server. It may have a password, and is not printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ServerUrl(String);
+
+impl ServerUrl {
+    /// Returns the URL without what is secret in it.
+    pub(crate) fn without_login(&self) -> String {
+        let (scheme, host) = self.0.split_once("://").unwrap_or_default();
+        let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
+        format!("{scheme}://{host}")
+    }
+
+    /// Returns user and password, or a token alone.
+    pub(crate) fn login(&self) -> Option<(String, Option<String>)> {
+        let (_, host) = self.0.split_once("://")?;
+        let (login, _) = host.rsplit_once('@')?;
+        let plain = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
+        Some(match login.split_once(':') {
+            Some((user, password)) => (plain(user), Some(plain(password))),
+            None => (plain(login), None),
+        })
+    }
+}
+
+impl FromStr for ServerUrl {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (scheme, host) = text.split_once("://").unwrap_or(("nats", text));
+        if !matches!(scheme, "nats" | "tls") || host.is_empty() {
+            return Err("write nats://HOST:PORT, or tls://HOST:PORT");
+        }
+        Ok(Self(format!("{scheme}://{host}")))
+    }
+}
+
+impl fmt::Debug for ServerUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.without_login())
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub enum MeshCommand {
+    /// Make a mesh: write its secret into the state directory, to be copied to the other routers
+    New,
+}
+
+/// What the file has.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct MeshFile {
+    version: u32,
+    secret: String,
+}
+
+/// Reads the secret of the mesh that the router with this state directory is a member of. Blocks on the
+/// disk.
+///
+/// # Errors
+/// If there is none, or it can't be read.
+pub(crate) fn read_secret(state_dir: &Path) -> anyhow::Result<MeshSecret> {
+    let file = StateFile::new(state_dir, FILE_NAME);
+    let path = file.path().display();
+    let Some(text) = file.read(MAX_FILE)? else {
+        bail!(
+            "--mesh: there is no {path}: make a mesh with `p2p-router mesh new`, or copy this file, keys.toml and tls.pem from the state directory of a router that is in it"
+        );
+    };
+    let content: MeshFile =
+        toml::from_str(&text).with_context(|| format!("{path} is no file of a mesh"))?;
+    ensure!(
+        content.version == VERSION,
+        "{path} is of version {}, and this router knows version {VERSION}: update it",
+        content.version
+    );
+    let secret = HEXLOWER.decode(content.secret.as_bytes()).ok();
+    let secret: Option<[u8; SECRET_BYTES]> = secret.and_then(|bytes| bytes.try_into().ok());
+    // No part of the secret in the error.
+    let secret = secret.with_context(|| {
+        format!("the secret in {path} does not have 64 digits: copy the file again")
+    })?;
+    Ok(MeshSecret::new(secret))
+}
+
+/// Runs a subcommand on the mesh of the router with this state directory. Blocks on the disk.
+///
+/// # Errors
+/// A sentence for the terminal.
+pub fn run(command: &MeshCommand, state_dir: &Path) -> anyhow::Result<()> {
+    let MeshCommand::New = command;
+    let file = StateFile::new(state_dir, FILE_NAME);
+    let make = || {
+        let mut secret = [0; SECRET_BYTES];
+        getrandom::fill(&mut secret).context("a random number")?;
+        let content = MeshFile {
+            version: VERSION,
+            secret: HEXLOWER.encode(&secret),
+        };
+        let text = toml::to_string(&content)?;
+        Ok(format!(
+            "# The secret of a mesh of p2p-routers: whoever has it is one of them.\n{text}"
+        ))
+    };
+    let (_, is_new) = file.read_or_make(MAX_FILE, make)?;
+    let path = file.path().display();
+    ensure!(
+        is_new,
+        "{path} is there: this router has a mesh, and its other members would not know another secret (remove the file to make one nevertheless)"
+    );
+    let dir = state_dir.display();
+    // A closed standard error is no failure.
+    let _ = writeln!(
+        io::stderr(),
+        "the secret of the mesh is in {path}.\n\
+         Copy mesh.toml, keys.toml and tls.pem from {dir} to the state directory of each other router, \
+         each readable by its owner alone, and start all with --mesh nats://HOST:4222 --mesh-address HOST:PORT"
+    );
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn a_mesh_is_made_once_and_its_secret_is_its_owners_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let missing = read_secret(dir.path()).unwrap_err().to_string();
+        assert!(missing.contains("p2p-router mesh new"), "{missing}");
+        run(&MeshCommand::New, dir.path()).unwrap();
+        let path = dir.path().join(FILE_NAME);
+        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        let key = || read_secret(dir.path()).unwrap().derive("a purpose", &[]);
+        let made = key();
+        assert_ne!(
+            made,
+            MeshSecret::new([0; SECRET_BYTES]).derive("a purpose", &[])
+        );
+        assert!(run(&MeshCommand::New, dir.path()).is_err());
+        assert_eq!(key(), made);
+    }
+
+    #[test]
+    fn what_is_no_secret_is_refused_without_showing_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = StateFile::new(dir.path(), FILE_NAME);
+        for text in [
+            "",
+            "version = 1\nsecret = \"abcdef\"\n",
+            "version = 1\nsecret = \"ABCDEF0123456789ABCDEF0123456789ABCDEF0123456789ABCDEF0123456789\"\n",
+            "version = 2\nsecret = \"\"\n",
+        ] {
+            file.replace(text).unwrap();
+            let error = read_secret(dir.path()).unwrap_err();
+            assert!(
+                !format!("{error:#}").to_lowercase().contains("abcdef"),
+                "{error:#}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_server_is_nats_or_tls_and_its_password_is_not_printed() {
+        for (text, shown) in [
+            ("nats://127.0.0.1:4222", "nats://127.0.0.1:4222"),
+            (
+                "tls://u:p@nats.example.org:4222",
+                "tls://nats.example.org:4222",
+            ),
+            ("localhost", "nats://localhost"),
+        ] {
+            let url: ServerUrl = text.parse().unwrap();
+            assert_eq!(format!("{url:?}"), shown);
+        }
+        let login = |text: &str| text.parse::<ServerUrl>().unwrap().login();
+        assert_eq!(login("nats://a"), None);
+        assert_eq!(login("nats://t%40@a"), Some(("t@".to_owned(), None)));
+        assert_eq!(
+            login("tls://u:p:@a:1"),
+            Some(("u".to_owned(), Some("p:".to_owned())))
+        );
+        for text in ["", "nats://", "http://a", "ws://a"] {
+            assert!(text.parse::<ServerUrl>().is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! Headers of a request that is passed on.
+
+use std::net::SocketAddr;
+use std::str::Split;
+use std::time::{Duration, Instant};
+
+use hyper::HeaderMap;
+use hyper::header::{self, HeaderName, HeaderValue};
+use p2p_shared::names::RunId;
+
+use crate::http::response::text_value;
+
+/// What the member that a request came to says of it. One header, so that it takes the least time and fits
+/// beside all that a caller may send. It counts for nothing in any other request.
+const PASSED_ON: HeaderName = HeaderName::from_static("p2p-passed-on");
+/// In an answer: this member does not hold the port.
+pub(crate) const NOT_THERE: HeaderName = HeaderName::from_static("p2p-not-there");
+
+/// Headers that are about one connection only (RFC 9110, 7.6.1). `TE: trailers` is kept: each hop passes
+/// trailers on.
+const OF_ONE_CONNECTION: [HeaderName; 7] = [
+    header::CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    header::CONTENT_LENGTH,
+    header::EXPECT,
+];
+
+/// A request, as the member that it came to saw it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct PassedOn {
+    pub port: u16,
+    /// The caller, for limits and logs.
+    pub caller: SocketAddr,
+    pub run: RunId,
+    /// When the request came. It may be old by the time that there is a way to the holder.
+    pub begun: Instant,
+    pub is_tls: bool,
+    /// The caller's key has as many connections at the router that it came to as it may: only a stop is let
+    /// in.
+    pub is_over: bool,
+}
+
+impl PassedOn {
+    /// Writes the header, in place of any that the caller may have sent.
+    pub(crate) fn write(&self, headers: &mut HeaderMap) {
+        let Self {
+            port, caller, run, ..
+        } = self;
+        let (age, is_tls) = (self.begun.elapsed().as_millis(), u8::from(self.is_tls));
+        let is_over = u8::from(self.is_over);
+        let text = format_args!("{port} {caller} {run} {age} {is_tls} {is_over}");
+        headers.insert(PASSED_ON, text_value(&text));
+    }
+
+    /// Takes the header from a request of another member; `None` if a part is missing or wrong.
+    pub(crate) fn take(headers: &mut HeaderMap) -> Option<Self> {
+        let value = headers.remove(PASSED_ON)?;
+        let mut parts = value.to_str().ok()?.split(' ');
+        let now = Instant::now();
+        let taken = Self {
+            port: next(&mut parts)?,
+            caller: next(&mut parts)?,
+            run: next(&mut parts)?,
+            begun: now
+                .checked_sub(Duration::from_millis(next(&mut parts)?))
+                .unwrap_or(now),
+            is_tls: next::<u8>(&mut parts)? == 1,
+            is_over: next::<u8>(&mut parts)? == 1,
+        };
+        parts.next().is_none().then_some(taken)
+    }
+}
+
+/// Returns true for a request that is a member's own, and none of a caller's.
+pub(crate) fn is_own(headers: &HeaderMap) -> bool {
+    !headers.contains_key(PASSED_ON)
+}
+
+fn next<T: std::str::FromStr>(parts: &mut Split<'_, char>) -> Option<T> {
+    parts.next()?.parse().ok()
+}
+
+/// Prepares a caller's request for being passed on. It stays an upgrade.
+pub(crate) fn prepare(headers: &mut HeaderMap) {
+    let upgrade = headers.remove(header::UPGRADE);
+    strip_connection(headers, false);
+    if let Some(upgrade) = upgrade {
+        let word = HeaderValue::from_static("upgrade");
+        headers.insert(header::CONNECTION, word);
+        headers.insert(header::UPGRADE, upgrade);
+    }
+}
+
+/// Removes what is about one connection only, from a request or an answer. An answer keeps its length, and
+/// what it says of an upgrade.
+pub(crate) fn strip_connection(headers: &mut HeaderMap, is_answer: bool) {
+    let named: Vec<_> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| name.trim().parse::<HeaderName>().ok())
+        .filter(|name| *name != header::TE)
+        .collect();
+    for name in named.iter().chain(&OF_ONE_CONNECTION) {
+        let is_kept = matches!(*name, header::CONTENT_LENGTH | header::UPGRADE);
+        if !(is_answer && is_kept) {
+            headers.remove(name);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const AGE: Duration = Duration::from_millis(15);
+
+    fn passed_on() -> PassedOn {
+        PassedOn {
+            port: 9000,
+            caller: "[2001:db8::1]:5".parse().unwrap(),
+            run: RunId::from_number(7),
+            begun: Instant::now().checked_sub(AGE).unwrap(),
+            is_tls: true,
+            is_over: false,
+        }
+    }
+
+    #[test]
+    fn what_was_written_is_taken_and_nothing_of_it_is_left() {
+        let forged = HeaderValue::from_static("9000 127.0.0.1:1 0 0 1 0");
+        let mut headers = HeaderMap::from_iter([
+            (PASSED_ON, forged.clone()),
+            (header::HOST, HeaderValue::from_static("car.test")),
+        ]);
+        headers.append(PASSED_ON, forged);
+        let written = passed_on();
+        written.write(&mut headers);
+        let taken = PassedOn::take(&mut headers).unwrap();
+        assert!(taken.begun.elapsed() >= AGE);
+        let begun = written.begun;
+        assert_eq!(PassedOn { begun, ..taken }, written);
+        assert_eq!(headers.keys().collect::<Vec<_>>(), [header::HOST]);
+    }
+
+    #[test]
+    fn a_request_with_a_part_missing_or_wrong_was_not_passed_on() {
+        assert_eq!(PassedOn::take(&mut HeaderMap::new()), None);
+        let mut headers = HeaderMap::new();
+        passed_on().write(&mut headers);
+        let whole = headers[PASSED_ON].to_str().unwrap().to_owned();
+        let parts: Vec<_> = whole.split(' ').collect();
+        let wrong = (0..parts.len()).flat_map(|at| {
+            ["", "x"].map(|wrong| {
+                let mut parts = parts.clone();
+                parts[at] = wrong;
+                parts.join(" ")
+            })
+        });
+        let shorter = parts[1..].join(" ");
+        for text in wrong.chain([shorter, format!("{whole} 1"), String::new()]) {
+            let value = HeaderValue::from_str(&text).unwrap();
+            let mut headers = HeaderMap::from_iter([(PASSED_ON, value)]);
+            assert_eq!(PassedOn::take(&mut headers), None, "{text}");
+            assert!(headers.is_empty());
+        }
+    }
+
+    #[test]
+    fn what_is_about_one_connection_stays_there() {
+        let text = HeaderValue::from_static;
+        let all = || {
+            HeaderMap::from_iter([
+                (header::CONNECTION, text("TE, X-Own")),
+                (header::TE, text("trailers")),
+                ("x-own".parse().unwrap(), text("1")),
+                (header::TRANSFER_ENCODING, text("chunked")),
+                (header::CONTENT_LENGTH, text("5")),
+                (header::HOST, text("car.test")),
+            ])
+        };
+        let left = |is_answer| {
+            let mut headers = all();
+            strip_connection(&mut headers, is_answer);
+            let mut left: Vec<_> = headers
+                .keys()
+                .map(|name| name.as_str().to_owned())
+                .collect();
+            left.sort_unstable();
+            left
+        };
+        assert_eq!(left(false), ["host", "te"]);
+        assert_eq!(left(true), ["content-length", "host", "te"]);
+    }
+}

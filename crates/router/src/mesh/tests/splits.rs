@@ -1,0 +1,225 @@
+//! Members that are split from each other, and meet again.
+
+use super::*;
+
+/// Lets registries do what they do about links that count less, for so long.
+async fn settle(members: [&TestMember; 3], time: Duration) {
+    let end = tokio::time::Instant::now() + time;
+    while tokio::time::Instant::now() < end {
+        for member in members {
+            member.yield_ports();
+        }
+        sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// Has three members agree on the holder, within 3 s.
+async fn agree_on(members: [&TestMember; 3], port: u16) -> (Start, String) {
+    settle(members, Duration::from_secs(3)).await;
+    let [a, b, c] = members.map(|member| member.sees(port));
+    assert_eq!(a, b);
+    assert_eq!(a, c);
+    let holders = members.map(|member| member.state.read().directory.records(port).count());
+    assert_eq!(holders, [1; 3]);
+    a.unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_car_that_moved_in_a_split_is_at_the_router_that_it_dialled_last() {
+    for minutes in [0, 2] {
+        let hub = Hub::new(1);
+        let [a, b, c] = three(&hub).await;
+        a.take(9000, "x", 1, 1).await.unwrap();
+        until(|| c.holder_elsewhere(9000).is_some() && b.holder_elsewhere(9000).is_some()).await;
+        hub.set_side(a.start(), 1);
+        sleep(Duration::from_secs(5 + minutes * 60)).await;
+        // Each side goes on by itself.
+        c.take(9000, "x", 1, 2).await.unwrap();
+        assert_eq!(a.sees(9000).unwrap().0, a.start());
+        hub.set_side(a.start(), 0);
+        assert_eq!(
+            agree_on([&a, &b, &c], 9000).await,
+            (c.start(), "x".to_owned())
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_owner_keeps_its_port_from_a_stranger_who_got_it_in_a_split() {
+    let hub = Hub::new(1);
+    let [a, b, c] = three(&hub).await;
+    a.take(9000, "x", 1, 1).await.unwrap();
+    until(|| c.holder_elsewhere(9000).is_some() && b.holder_elsewhere(9000).is_some()).await;
+    hub.set_side(a.start(), 1);
+    sleep(Duration::from_secs(5)).await;
+    c.take(9000, "y", 2, 1).await.unwrap_err();
+    // The others give the port away after a minute.
+    sleep(Duration::from_secs(60)).await;
+    // By a clock that is half an hour behind.
+    let behind = Now {
+        clock: c.now().clock - 1800 * 1_000_000,
+        ..c.now()
+    };
+    let since = c.state.read().new_holder(9000, behind);
+    assert!(since > a.held_since(9000).unwrap());
+    let stranger = c.take(9000, "y", 2, 1).await.unwrap();
+    assert!(stranger > a.state.read().directory.highest_epoch(9000));
+    hub.set_side(a.start(), 0);
+    assert_eq!(
+        agree_on([&a, &b, &c], 9000).await,
+        (a.start(), "x".to_owned())
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_owner_whose_car_is_away_keeps_its_port_from_a_stranger_too() {
+    let hub = Hub::new(1);
+    let [a, b, c] = three(&hub).await;
+    let kept = PortRecord {
+        state: HeldState::Kept,
+        ..record(9000, "x", None, 5)
+    };
+    a.held(kept);
+    until(|| c.holder_elsewhere(9000).is_some() && b.holder_elsewhere(9000).is_some()).await;
+    hub.set_side(a.start(), 1);
+    sleep(Duration::from_secs(70)).await;
+    c.take(9000, "y", 2, 1).await.unwrap();
+    hub.set_side(a.start(), 0);
+    assert_eq!(
+        agree_on([&a, &b, &c], 9000).await,
+        (a.start(), "x".to_owned())
+    );
+    // And gets it wherever it comes.
+    b.take(9000, "x", 1, 1).await.unwrap();
+    assert_eq!(
+        agree_on([&a, &b, &c], 9000).await,
+        (b.start(), "x".to_owned())
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_has_had_a_port_first_is_known_after_it_moved_in_a_split() {
+    let hub = Hub::new(1);
+    let [a, b, c] = three(&hub).await;
+    a.take(9000, "x", 1, 1).await.unwrap();
+    until(|| c.holder_elsewhere(9000).is_some()).await;
+    let since = |member: &TestMember| {
+        let state = member.state.read();
+        let (_, entry) = state.directory.holder(9000).unwrap();
+        entry.record.held_since
+    };
+    let first = since(&a);
+    hub.set_side(a.start(), 1);
+    sleep(Duration::from_secs(70)).await;
+    c.take(9000, "x", 1, 2).await.unwrap();
+    assert!(since(&c) > first);
+    hub.set_side(a.start(), 0);
+    agree_on([&a, &b, &c], 9000).await;
+    assert_eq!(since(&b), first);
+}
+
+#[tokio::test(start_paused = true)]
+async fn twins_on_two_sides_are_one_after_the_split() {
+    let hub = Hub::new(1);
+    let [a, b, c] = three(&hub).await;
+    hub.set_side(a.start(), 1);
+    sleep(Duration::from_secs(5)).await;
+    a.take(9000, "x", 1, 5).await.unwrap();
+    sleep(Duration::from_secs(1)).await;
+    b.take(9000, "x", 2, 1).await.unwrap();
+    hub.set_side(a.start(), 0);
+    assert_eq!(
+        agree_on([&a, &b, &c], 9000).await,
+        (b.start(), "x".to_owned())
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_last_dial_of_a_process_counts_whatever_the_clocks_say() {
+    let hub = Hub::new(1);
+    let [a, b, c] = three(&hub).await;
+    hub.set_side(a.start(), 1);
+    sleep(Duration::from_secs(5)).await;
+    let stamp = |dial, epoch| LinkStamp {
+        instance: InstanceId(1),
+        dial,
+        epoch: Epoch::from_number(epoch),
+    };
+    a.held(record(9000, "x", Some(stamp(2, 1)), 1));
+    b.held(record(9000, "x", Some(stamp(1, 9)), 1));
+    hub.set_side(a.start(), 0);
+    assert_eq!(
+        agree_on([&a, &b, &c], 9000).await,
+        (a.start(), "x".to_owned())
+    );
+    // Its registry knows of the first epoch alone.
+    let away = PortRecord {
+        state: HeldState::Away,
+        ..record(9000, "x", Some(stamp(2, 1)), 1)
+    };
+    a.held(away);
+    assert_eq!(
+        a.state.read().directory.highest_epoch(9000),
+        Epoch::from_number(10)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_link_ends_no_live_one_of_a_process_that_does_not_count_its_dials() {
+    let hub = Hub::new(1);
+    let [a, b, c] = three(&hub).await;
+    hub.set_side(a.start(), 1);
+    sleep(Duration::from_secs(5)).await;
+    let stamp = |epoch| LinkStamp {
+        instance: InstanceId(1),
+        dial: 0,
+        epoch: Epoch::from_number(epoch),
+    };
+    a.held(record(9000, "x", Some(stamp(1)), 1));
+    b.held(PortRecord {
+        state: HeldState::Away,
+        ..record(9000, "x", Some(stamp(9)), 1)
+    });
+    hub.set_side(a.start(), 0);
+    assert_eq!(
+        agree_on([&a, &b, &c], 9000).await,
+        (a.start(), "x".to_owned())
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn everybody_agrees_after_any_split() {
+    for seed in 0..seeds(10) {
+        let hub = Hub::new(seed);
+        let [a, b, c] = three(&hub).await;
+        let members = [&a, &b, &c];
+        let at = |number: u64| members[usize::try_from(number % 3).unwrap()];
+        let mut bits = seed;
+        for step in 0..20_u64 {
+            bits = bits
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(step | 1);
+            let number = bits >> 33;
+            match number % 4 {
+                0 => hub.set_side(
+                    at(number / 4).start(),
+                    u32::try_from(number / 12 % 2).unwrap(),
+                ),
+                1 => at(number / 4).let_go(9000),
+                _ => {
+                    let of = ["x", "y"][usize::try_from(number / 12 % 2).unwrap()];
+                    let _ = at(number / 4).take(9000, of, number / 24 % 3, step).await;
+                }
+            }
+            settle(members, Duration::from_secs(number / 100 % 5 * 4)).await;
+        }
+        for member in members {
+            hub.set_side(member.start(), 0);
+        }
+        a.take(9000, "x", 9, 99).await.ok();
+        settle(members, Duration::from_secs(3)).await;
+        let [one, two, three] = members.map(|member| member.sees(9000));
+        assert_eq!(one, two, "seed {seed}");
+        assert_eq!(one, three, "seed {seed}");
+    }
+}

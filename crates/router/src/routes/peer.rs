@@ -1,0 +1,186 @@
+//! Answers other routers of the mesh: on a connection that one of them has upgraded come requests of its
+//! callers for the cars that are here.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::body::Incoming;
+use hyper::header::{self, HeaderValue};
+use hyper::{Request, Response, StatusCode};
+use p2p_shared::net::transport::Transport;
+use p2p_shared::timing;
+
+use crate::car::Car;
+use crate::context::Context;
+use crate::http::connection::{self, Patience};
+use crate::http::response::{AnswerBody, Problem, plain, whole};
+use crate::http::{csrf, websocket};
+use crate::mesh::Mesh;
+use crate::mesh::hop::handshake::{self, NUMBER, Number, PROTOCOL};
+use crate::mesh::hop::headers::{self, NOT_THERE, PassedOn};
+use crate::mesh::hop::{self, Hops};
+use crate::mesh::id::Start;
+use crate::net::unauthenticated::PendingConnection;
+use crate::routes::request::RequestContext;
+
+/// Time for which a connection without requests is kept: the other side closes it after a minute.
+const IDLE: Duration = Duration::from_secs(180);
+/// How much longer than its caller the other side has for reading on.
+const FURTHER: Duration = Duration::from_secs(15);
+
+/// Upgrades the connection of another router, which has yet to prove that it is a member.
+pub(crate) fn upgrade(
+    context: &Arc<Context>,
+    hops: &Arc<Hops>,
+    pending: &PendingConnection,
+    request: Request<Incoming>,
+) -> Result<Response<Bytes>, Problem> {
+    let protocol = HeaderValue::from_static(PROTOCOL);
+    if request.headers().get(header::UPGRADE) != Some(&protocol) {
+        let sentence = "this path is for the other routers of a mesh";
+        return Err(
+            Problem::new(StatusCode::UPGRADE_REQUIRED, sentence).with(header::UPGRADE, protocol)
+        );
+    }
+    let number = handshake::number().map_err(|error| {
+        Problem::unavailable(format!("the kernel gives no random numbers ({error})"))
+    })?;
+    let mut response = plain(StatusCode::SWITCHING_PROTOCOLS, Bytes::new());
+    let shown = HeaderValue::try_from(data_encoding::HEXLOWER.encode(&number));
+    let headers = response.headers_mut();
+    headers.insert(header::UPGRADE, protocol);
+    headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    headers.extend(shown.map(|number| (NUMBER, number)));
+    let (shared, hops, peer) = (context.clone(), hops.clone(), pending.peer);
+    let serve = move |stream, read: Vec<u8>| async move {
+        if read.is_empty() {
+            serve(&shared, &hops, peer, stream, &number).await;
+        }
+    };
+    let connections = &context.shutdown.connections;
+    Ok(websocket::accept(connections, request, response, serve))
+}
+
+async fn serve(
+    context: &Arc<Context>,
+    hops: &Arc<Hops>,
+    peer: SocketAddr,
+    mut stream: Transport,
+    number: &Number,
+) {
+    let Some(mesh) = &context.mesh else { return };
+    let Some(member) = let_in(context, mesh, peer, &mut stream, number).await else {
+        return;
+    };
+    hops.came_from(peer.ip());
+    stream.set_dead_after(timing::PACE_BUSY.dead);
+    let closed = &context.shutdown.closed;
+    let pending = context.unauthenticated.admit_member(peer, closed);
+    let of_callers = context.config.patience;
+    let patience = Patience {
+        headers: IDLE,
+        body: of_callers.body,
+        reading: of_callers.reading + FURTHER,
+    };
+    let refuse = |status| {
+        Problem::new(status, "a member of the mesh sent what is no request").into_plain_response()
+    };
+    let heard = hops.heard(member);
+    let silent = heard.silent();
+    let answering = connection::serve_with(patience, stream, &pending, None, refuse, |request| {
+        let heard = &heard;
+        async move {
+            if headers::is_own(request.headers()) && request.uri().path() == hop::PING_PATH {
+                heard.ping();
+                let mut response = Response::new(whole(Bytes::new()));
+                *response.status_mut() = StatusCode::NO_CONTENT;
+                return response;
+            }
+            let answering = heard.asks(&context.shutdown);
+            if answering.may_be_old {
+                // If whoever passed it on has given up and is gone, the connection ends here.
+                tokio::task::yield_now().await;
+            }
+            let mut response = answer(context, mesh, request).await;
+            if context.shutdown.draining.is_cancelled() {
+                let close = HeaderValue::from_static("close");
+                response.headers_mut().insert(header::CONNECTION, close);
+            }
+            response
+        }
+    });
+    // Dropped connections end what runs for them.
+    silent.run_until_cancelled(answering).await;
+}
+
+/// Returns the member that calls, if it is one. Until then it counts as a stranger.
+async fn let_in(
+    context: &Context,
+    mesh: &Mesh,
+    peer: SocketAddr,
+    stream: &mut Transport,
+    number: &Number,
+) -> Option<Start> {
+    let pending = context.admit(peer);
+    let proving = tokio::time::timeout(timing::HELLO, handshake::answer(mesh, stream, number));
+    match pending.end.run_until_cancelled(proving).await? {
+        Ok(Ok(member)) => Some(member),
+        Ok(Err(error)) => {
+            if pending.may_be_logged() {
+                tracing::info!(from = %peer, %error, "router of the mesh refused");
+            }
+            None
+        }
+        Err(_) => None,
+    }
+}
+
+async fn answer(
+    context: &Arc<Context>,
+    mesh: &Mesh,
+    mut request: Request<Incoming>,
+) -> Response<AnswerBody> {
+    let Some(passed_on) = PassedOn::take(request.headers_mut()) else {
+        tracing::warn!("mesh: a router of another version passed a request on: it was refused");
+        return not_there();
+    };
+    let Some(car) = held_here(context, mesh, &passed_on) else {
+        return not_there();
+    };
+    let caller = passed_on.caller;
+    let pending = context
+        .unauthenticated
+        .admit_passed_on(caller, &car.closed, passed_on.is_over);
+    let asked = RequestContext {
+        context,
+        car: &car,
+        pending: &pending,
+        peer: caller,
+        run: passed_on.run,
+        begun: passed_on.begun,
+        is_private: true,
+        is_tls: passed_on.is_tls,
+    };
+    let is_seen = csrf::is_navigation(request.headers());
+    let answered = asked.answer(request).await;
+    let response = answered.unwrap_or_else(|problem| asked.error_response(problem, is_seen));
+    context.metrics.answered(response.status().as_u16());
+    response
+}
+
+/// Says that nothing was handed to a link.
+fn not_there() -> Response<AnswerBody> {
+    let mut response = Response::new(whole(Bytes::new()));
+    *response.status_mut() = StatusCode::MISDIRECTED_REQUEST;
+    let not_there = HeaderValue::from_static("1");
+    response.headers_mut().insert(NOT_THERE, not_there);
+    response
+}
+
+/// The car, unless another router has it by now. Nothing is passed on twice.
+fn held_here(context: &Context, mesh: &Mesh, passed_on: &PassedOn) -> Option<Arc<Car>> {
+    let is_elsewhere = mesh.holder_elsewhere(passed_on.port).is_some();
+    (context.registry.car(passed_on.port)).filter(|_| !is_elsewhere)
+}
