@@ -14,7 +14,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use p2p_shared::names::{Identity, InstanceId, LinkName};
 use p2p_shared::net::dialer::RouterAddress;
 use p2p_shared::timing;
 use parking_lot::{Mutex, RwLock};
@@ -22,7 +21,6 @@ use ring::hmac;
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
-use crate::net::client_net::QuotaOwner;
 use crate::ops::metrics::Metrics;
 
 mod ask;
@@ -40,6 +38,7 @@ pub(crate) mod message;
 pub(crate) mod metrics;
 #[cfg(feature = "mesh")]
 mod nats;
+mod queries;
 pub mod reading;
 pub(crate) mod record;
 pub(crate) mod seal;
@@ -52,13 +51,14 @@ pub(crate) use claims::{ClaimRefused, PortClaim};
 pub use config::{MeshConfig, ServerUrl};
 pub use id::{MemberAddress, MemberId};
 pub(crate) use members::{Member, MemberState};
+pub(crate) use queries::Elsewhere;
 pub use secret::MeshSecret;
 pub(crate) use state::Orphan;
 
 use bus::BusEnd;
 use id::{Epoch, Start};
 use metrics::MeshMetrics;
-use record::{HeldState, PortRecord};
+use record::PortRecord;
 use seal::Sealer;
 use state::{Now, State};
 
@@ -84,15 +84,6 @@ pub(crate) struct Mesh {
     has_changed: Notify,
     /// Notified then, too, for all who wait.
     news: Notify,
-}
-
-/// Holder of a port that is another member.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Elsewhere {
-    pub member: Member,
-    pub record: Arc<PortRecord>,
-    /// When the record's state began.
-    pub since: Instant,
 }
 
 impl Mesh {
@@ -155,13 +146,6 @@ impl Mesh {
         (self.state.read().members).limit_clock(now.clock, now.instant)
     }
 
-    /// The moment from which the one whom this router has a port for has had it.
-    pub(crate) fn held_since(&self, port: u16) -> Option<u64> {
-        let state = self.state.read();
-        let entry = state.directory.own().entries.get(&port)?;
-        Some(entry.record.held_since)
-    }
-
     /// This member's id: ten bits for the ids that this router gives. Another one is drawn if two members
     /// have the same.
     pub(crate) fn member(&self) -> MemberId {
@@ -171,64 +155,6 @@ impl Mesh {
     /// This start of the router, by which the other members know it.
     pub(crate) fn start(&self) -> Start {
         self.start
-    }
-
-    /// The other member whose record of this port counts: where its requests go. Also if a link is up
-    /// here: that counts less, and is to be ended.
-    pub(crate) fn holder_elsewhere(&self, port: u16) -> Option<Elsewhere> {
-        let state = self.state.read();
-        let (start, entry) = state.directory.holder_elsewhere(port)?;
-        Some(Elsewhere {
-            member: state.members.get(start)?.clone(),
-            record: entry.record.clone(),
-            since: entry.since,
-        })
-    }
-
-    /// Returns true if another port has this name, at another member.
-    pub(crate) fn is_name_taken(&self, name: &LinkName, port: u16) -> bool {
-        let state = self.state.read();
-        let ports = state.directory.ports_named(name);
-        let mut others = ports.into_iter().filter(|other| *other != port);
-        others.any(|other| state.directory.holder_elsewhere(other).is_some())
-    }
-
-    /// The port elsewhere of an inner that asks for any: the one that this very process has there, or one
-    /// of this identity and name whose car is away.
-    pub(crate) fn own_elsewhere(
-        &self,
-        identity: &Identity,
-        asked: &LinkName,
-        instance: InstanceId,
-    ) -> Option<u16> {
-        let state = self.state.read();
-        let ports = state.directory.ports_of_identity(identity);
-        let is_own = |port: &u16| {
-            let Some((start, entry)) = state.directory.holder_elsewhere(*port) else {
-                return false;
-            };
-            let record = &entry.record;
-            let is_same_process = record.link.is_some_and(|link| link.instance == instance);
-            let is_away = state.members.get(start).is_none_or(Member::is_away);
-            let is_lost = record.state != HeldState::Up || is_away;
-            record.identity == *identity && record.asked == *asked && (is_same_process || is_lost)
-        };
-        ports.into_iter().find(is_own)
-    }
-
-    /// Number of ports of this owner that are open at other members, without `port`. Those that are closed,
-    /// and only kept, count nowhere.
-    pub(crate) fn ports_elsewhere(&self, owner: QuotaOwner, port: u16) -> usize {
-        let state = self.state.read();
-        let ports = state.directory.ports_of_owner(owner);
-        let others = ports.into_iter().filter(|other| *other != port);
-        let elsewhere = others.filter(|other| {
-            let holder = state.directory.holder_elsewhere(*other);
-            holder.is_some_and(|(_, entry)| {
-                entry.record.owner == owner && entry.record.state != HeldState::Kept
-            })
-        });
-        elsewhere.count()
     }
 
     /// Tells the others what this router's registry has of a port now. Called under the registry's lock

@@ -6,7 +6,6 @@
 //! clock shows. From then on each of its numbers counts once.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,7 +14,12 @@ use p2p_shared::timing;
 
 use crate::mesh::id::{MemberAddress, MemberId, Start};
 use crate::mesh::message::{Alive, Heard};
-use crate::mesh::seal::{ReplayWindow, StartKey};
+use crate::mesh::seal::StartKey;
+
+mod known;
+
+use known::Known;
+pub(crate) use known::{Member, MemberEvent, MemberState};
 
 /// Time between two messages by which a member says that it lives.
 pub(crate) const ALIVE: Duration = Duration::from_secs(1);
@@ -33,51 +37,6 @@ const MOST_STRANGERS: usize = 64;
 /// Time by which the clock that epochs are made of may differ from all other members' clocks.
 const CLOCK_OFF: Duration = Duration::from_secs(3600);
 
-/// Another member, as it was heard of last.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Member {
-    pub id: MemberId,
-    pub start: Start,
-    pub address: Arc<MemberAddress>,
-    pub state: MemberState,
-    pub links: u32,
-    pub consoles: u32,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum MemberState {
-    Present,
-    /// It ends, or starts anew: it takes no new cars.
-    Draining,
-    /// The bus has brought nothing from it for 3 s. Its links are orphans, and their ports are kept for
-    /// 60 s.
-    Away {
-        since: Instant,
-    },
-}
-
-impl Member {
-    pub(crate) fn is_away(&self) -> bool {
-        matches!(self.state, MemberState::Away { .. })
-    }
-}
-
-impl fmt::Display for Member {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ({})", self.address, self.id)
-    }
-}
-
-/// What has changed among the members.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum MemberEvent {
-    Joined(Member),
-    Back(Member),
-    Away(Member),
-    /// Its records are to be forgotten.
-    Gone(Member),
-}
-
 #[derive(Debug)]
 pub(crate) struct Members {
     own: Start,
@@ -91,25 +50,6 @@ pub(crate) struct Members {
     is_awaited: bool,
     /// The bus is down, or was so until this moment less [`AWAY`]: silence means nothing.
     deaf_until: Option<Instant>,
-}
-
-#[derive(Debug)]
-struct Known {
-    member: Member,
-    key: Arc<StartKey>,
-    window: ReplayWindow,
-    heard_at: Instant,
-    /// Its clock less ours when it was heard, by which its clock is known later.
-    clock: (u64, Instant),
-    started: u64,
-    challenge: u64,
-    rev: u64,
-    digest: u64,
-    met_at: Instant,
-    /// It has said that it ends: nothing after that counts.
-    has_left: bool,
-    /// Another start of its router has taken its place, unless it says something yet.
-    is_replaced: bool,
 }
 
 impl Members {
@@ -180,15 +120,8 @@ impl Members {
     /// Notes that a member, which is known, lives.
     pub(crate) fn alive(&mut self, of: Start, alive: &Alive, now: Instant) -> Option<MemberEvent> {
         let known = self.known.get_mut(&of)?;
-        known.hear(alive, now);
         let was_away = known.member.is_away();
-        known.is_replaced = false;
-        let state = if alive.draining {
-            MemberState::Draining
-        } else {
-            MemberState::Present
-        };
-        known.member.state = state;
+        known.hear(alive, now);
         let member = was_away.then(|| known.member.clone())?;
         // It may have forgotten this one meanwhile.
         self.is_awaited = true;
@@ -219,32 +152,7 @@ impl Members {
             return None;
         }
         self.strangers.remove(&of);
-        let member = Member {
-            id: alive.id,
-            start: of,
-            address: Arc::new(alive.address.clone()),
-            state: MemberState::Present,
-            links: alive.links,
-            consoles: alive.consoles,
-        };
-        let mut known = Known {
-            member,
-            key,
-            window: ReplayWindow::from(number),
-            heard_at: now,
-            clock: (alive.clock, now),
-            started: alive.started,
-            challenge: alive.challenge,
-            rev: alive.rev,
-            digest: alive.digest,
-            met_at: now,
-            has_left: false,
-            is_replaced: false,
-        };
-        known.hear(alive, now);
-        if alive.draining {
-            known.member.state = MemberState::Draining;
-        }
+        let known = Known::new(of, number, key, alive, now);
         let member = known.member.clone();
         self.known.insert(of, known);
         Some(MemberEvent::Joined(member))
@@ -254,11 +162,7 @@ impl Members {
     pub(crate) fn left(&mut self, of: Start, now: Instant) -> Option<MemberEvent> {
         let known = self.known.get_mut(&of)?;
         known.has_left = true;
-        if known.member.is_away() {
-            return None;
-        }
-        known.member.state = MemberState::Away { since: now };
-        Some(MemberEvent::Away(known.member.clone()))
+        known.go_away(now)
     }
 
     /// Notes that a connection to a member lives, whatever the bus brings: who is away stays so, and is not
@@ -273,13 +177,7 @@ impl Members {
     pub(crate) fn replace(&mut self, of: Start) -> Option<MemberEvent> {
         let known = self.known.get_mut(&of)?;
         known.is_replaced = true;
-        if known.member.is_away() {
-            return None;
-        }
-        known.member.state = MemberState::Away {
-            since: known.heard_at,
-        };
-        Some(MemberEvent::Away(known.member.clone()))
+        known.go_away(known.heard_at)
     }
 
     /// Members that are silent while a router at their address, which is `own` or another member's, is
@@ -289,10 +187,8 @@ impl Members {
         own: &MemberAddress,
         now: Instant,
     ) -> Vec<(Start, Option<Start>)> {
-        let is_silent = |known: &Known| {
-            let silence = now.saturating_duration_since(known.heard_at);
-            known.member.is_away() || silence > ALIVE + ALIVE / 2
-        };
+        let is_silent =
+            |known: &Known| known.member.is_away() || known.silence(now) > ALIVE + ALIVE / 2;
         let is_new = |known: &Known| is_silent(known) && !known.is_replaced;
         let mut replaced = Vec::new();
         for (start, known) in self.known.iter().filter(|(_, known)| is_new(known)) {
@@ -350,18 +246,14 @@ impl Members {
                 true => timing::PORT_KEPT,
                 false => timing::PORT_KEPT + SECOND,
             };
-            now.saturating_duration_since(known.heard_at) >= kept
+            known.silence(now) >= kept
         };
         let over = self.known.iter().filter(|(_, known)| is_over(known));
         let over: Vec<Start> = over.map(|(start, _)| *start).collect();
         let mut events = Vec::new();
         self.known.retain(|start, known| {
-            let silence = now.saturating_duration_since(known.heard_at);
-            if silence >= AWAY && !known.member.is_away() {
-                known.member.state = MemberState::Away {
-                    since: known.heard_at,
-                };
-                events.push(MemberEvent::Away(known.member.clone()));
+            if known.silence(now) >= AWAY {
+                events.extend(known.go_away(known.heard_at));
             }
             let is_over = over.contains(start);
             if is_over {
@@ -385,32 +277,12 @@ impl Members {
     /// an hour less: whoever has no clock says 1970.
     pub(crate) fn limit_clock(&self, own: u64, now: Instant) -> u64 {
         let present = self.known.values().filter(|it| !it.member.is_away());
-        let clocks = present.map(|known| {
-            let (clock, at) = known.clock;
-            clock.saturating_add(timing::micros(now.saturating_duration_since(at)))
-        });
         let hour = timing::micros(CLOCK_OFF);
-        clocks.max().map_or(own, |highest| {
-            own.clamp(highest.saturating_sub(hour), highest.saturating_add(hour))
-        })
-    }
-}
-
-impl Known {
-    fn hear(&mut self, alive: &Alive, now: Instant) {
-        self.heard_at = now;
-        self.member.id = alive.id;
-        if *self.member.address != alive.address {
-            self.member.address = Arc::new(alive.address.clone());
-        }
-        self.member.links = alive.links;
-        self.member.consoles = alive.consoles;
-        self.started = alive.started;
-        self.clock = (alive.clock, now);
-        self.challenge = alive.challenge;
-        // What was overtaken on the way is older.
-        if alive.rev >= self.rev {
-            (self.rev, self.digest) = (alive.rev, alive.digest);
-        }
+        present
+            .map(|known| known.clock(now))
+            .max()
+            .map_or(own, |highest| {
+                own.clamp(highest.saturating_sub(hour), highest.saturating_add(hour))
+            })
     }
 }

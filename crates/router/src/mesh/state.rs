@@ -8,17 +8,17 @@ use std::time::{Duration, Instant};
 use p2p_shared::os::random_u64;
 
 use crate::mesh::claims::Claims;
-use crate::mesh::directory::{Directory, Entry};
+use crate::mesh::directory::Directory;
 use crate::mesh::exchange::{Inflow, Outflow};
 use crate::mesh::id::{MemberAddress, MemberId, Start};
-use crate::mesh::members::{ALIVE, Member, MemberEvent, MemberState, Members};
+use crate::mesh::members::{ALIVE, MemberEvent, Members};
 use crate::mesh::message::{Alive, Message, Topic};
-use crate::mesh::record::{HeldState, LinkStamp, PortRecord};
+use crate::mesh::record::PortRecord;
 use crate::mesh::secret::MeshSecret;
-use crate::net::client_net::QuotaOwner;
 
 mod claiming;
 mod receive;
+mod records;
 
 pub(crate) use claiming::Begun;
 pub(crate) use receive::Opened;
@@ -31,8 +31,6 @@ const LOOK: Duration = Duration::from_millis(100);
 const MEETING: Duration = Duration::from_millis(500);
 /// Time for which a router that starts waits for the bus before it gives ports that nobody is known to hold.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// Most orphans that nobody has taken yet: a record for each port.
-const MOST_ORPHANS: usize = 65_536;
 
 /// Time, by the clock of timers and by the one that people set, in microseconds.
 #[derive(Debug, Clone, Copy)]
@@ -208,58 +206,6 @@ impl State {
         }
     }
 
-    /// Forgets what a former start of a router said of the ports of which its new one says something. The cars
-    /// of the others have yet to come back.
-    fn replace(&mut self, former: Start, by: Start, now: Instant) {
-        let ports = |of| {
-            let table = self.directory.table(of).into_iter();
-            table.flat_map(|table| table.entries.keys().copied())
-        };
-        let told: BTreeSet<u16> = ports(by).collect();
-        let known: Vec<u16> = ports(former).filter(|port| told.contains(port)).collect();
-        for port in &known {
-            self.directory.remove(former, *port);
-        }
-        self.touched(known, now);
-    }
-
-    /// Forgets what a member held. What nobody else holds is kept for its key by the first of the members; by
-    /// the others, too, if that did nothing.
-    fn bury(&mut self, member: &Member, now: Instant) {
-        self.inflow.forget(member.start);
-        let away = match member.state {
-            MemberState::Away { since } => since,
-            _ => now,
-        };
-        let is_first = self.members.is_first(self.id, away);
-        let held: Vec<Entry> = (self.directory.table(member.start))
-            .map_or_else(Vec::new, |table| table.entries.values().cloned().collect());
-        let ports = self.directory.forget(member.start);
-        for Entry { record, since, .. } in held {
-            let last = self.forgotten.entry(record.port).or_default();
-            *last = record.held_since.max(*last);
-            let is_kept = matches!(record.owner, QuotaOwner::Key(_));
-            let is_held = self.directory.holder(record.port).is_some();
-            if is_held || !(is_first || is_kept) || self.orphans.len() >= MOST_ORPHANS {
-                continue;
-            }
-            if is_kept {
-                let state = HeldState::Kept;
-                let kept = PortRecord::clone(&record);
-                self.set_own(record.port, Some(PortRecord { state, ..kept }), now);
-            }
-            let since = match record.state {
-                HeldState::Up => away,
-                _ => since,
-            };
-            self.orphans.push(Orphan {
-                record,
-                away: now.saturating_duration_since(since),
-            });
-        }
-        self.touched(ports, now);
-    }
-
     /// True if this member knows what the others hold, or is not likely to learn it soon.
     pub(crate) fn is_informed(&self, now: Instant) -> bool {
         match self.connected {
@@ -277,94 +223,6 @@ impl State {
     pub(crate) fn leave(&mut self, now: Instant) {
         self.flush(now);
         self.send(Topic::All, Message::Left);
-    }
-
-    /// Sets what this router has of a port.
-    pub(crate) fn set_own(&mut self, port: u16, mut record: Option<PortRecord>, now: Instant) {
-        if record.is_none() && self.is_draining {
-            // The others keep the ports of a router that ends, for cars that go to them.
-            return;
-        }
-        if let Some(record) = &mut record {
-            record.held_since = self.held_first(record);
-            self.lift(record);
-        }
-        if self.directory.set_own(port, record, now) {
-            self.outflow.changed(port, self.directory.own().rev);
-            self.changed.insert(port);
-        }
-    }
-
-    /// The moment from which the identity of a record has had its port, by all that is known.
-    fn held_first(&self, record: &PortRecord) -> u64 {
-        let all = self.directory.records(record.port);
-        let same = all.filter(|(_, entry)| entry.record.identity == record.identity);
-        let since = same.map(|(_, entry)| entry.record.held_since);
-        since.chain([record.held_since]).min().unwrap_or_default()
-    }
-
-    /// Lifts the epoch of a link above those of the same process' earlier dials: the car itself is the judge of
-    /// which is its last link, whatever the clocks say. One that does not count its dials has a link at most
-    /// at one member: what is up counts more than what is lost.
-    fn lift(&self, record: &mut PortRecord) {
-        let Some(link) = &mut record.link else { return };
-        for (start, entry) in self.directory.records(record.port) {
-            let is_same = |other: &LinkStamp| {
-                entry.record.identity == record.identity && other.instance == link.instance
-            };
-            let Some(other) = entry.record.link.filter(is_same) else {
-                continue;
-            };
-            let is_lost = entry.record.state != HeldState::Up && record.state == HeldState::Up;
-            let is_earlier = other.dial < link.dial || (other.dial == link.dial && is_lost);
-            if start == self.start && other.dial == link.dial {
-                link.epoch = link.epoch.max(other.epoch);
-            } else if start != self.start && is_earlier && other.epoch >= link.epoch {
-                link.epoch = other.epoch.next();
-            }
-        }
-    }
-
-    fn own_record(&self, port: u16) -> Option<PortRecord> {
-        let entry = self.directory.own().entries.get(&port)?;
-        Some(PortRecord::clone(&entry.record))
-    }
-
-    /// Notes that other members' records of these ports have changed. Of one identity all take over since when
-    /// it has had the port, before anybody looks which of them counts.
-    fn touched(&mut self, ports: Vec<u16>, now: Instant) {
-        for port in &ports {
-            self.claims.recorded(*port);
-            let Some(own) = self.own_record(*port) else {
-                continue;
-            };
-            let first = self.held_first(&own);
-            let records = self.directory.records(*port);
-            let later = records.filter(|(start, entry)| {
-                *start != self.start
-                    && entry.record.identity == own.identity
-                    && entry.record.held_since > first
-            });
-            let later: Vec<Start> = later.map(|(start, _)| start).collect();
-            // The own record may be withdrawn before they have seen it.
-            for start in later {
-                let told = Message::HeldSince {
-                    port: *port,
-                    identity: own.identity.clone(),
-                    held_since: first,
-                };
-                self.send(Topic::Member(start), told);
-            }
-            // What there is to be lifted is lifted.
-            self.set_own(*port, Some(own), now);
-        }
-        self.changed.extend(ports);
-    }
-
-    fn touch_all(&mut self, of: Start) {
-        if let Some(table) = self.directory.table(of) {
-            self.changed.extend(table.entries.keys());
-        }
     }
 
     fn flush(&mut self, now: Instant) {

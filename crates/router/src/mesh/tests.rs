@@ -11,6 +11,7 @@ use super::hub::{Faults, Hub};
 use super::message::{Message, Topic};
 use super::record::{HeldState, LinkStamp};
 use super::*;
+use crate::net::client_net::QuotaOwner;
 
 mod claims;
 mod hostile;

@@ -2,36 +2,34 @@
 //! are judged there.
 
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context as TaskContext, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use futures_util::FutureExt;
-use http_body_util::BodyExt;
-use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::body::Incoming;
 use hyper::header::{self, HeaderValue};
 use hyper::{HeaderMap, Request, Response, StatusCode};
 use p2p_shared::names::RunId;
-use tokio_util::sync::WaitForCancellationFutureOwned;
-use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::car::elsewhere::ElsewherePort;
 use crate::context::Context;
 use crate::http::connection;
-use crate::http::response::{AnswerBody, BrokenBody, EXECUTED, Executed, Problem, Timing, whole};
+use crate::http::response::{AnswerBody, EXECUTED, Problem, Timing, whole};
+use crate::mesh::Elsewhere;
 use crate::mesh::hop::headers::{self, PassedOn};
-use crate::mesh::hop::{self, Exchange, Passed, Unreachable, Upload};
+use crate::mesh::hop::{self, Exchange, Passed, Upload};
 use crate::mesh::id::Start;
-use crate::mesh::{Elsewhere, MemberState};
-use crate::net::unauthenticated::{PassingOn, PendingConnection};
+use crate::net::unauthenticated::PendingConnection;
 use crate::routes::request::RequestContext;
+
+mod passed_back;
+mod problems;
+
+use passed_back::{Counted, answer};
+use problems::{check_number, not_again, not_reached};
 
 /// Time for the news that a car has moved, after its router has said that it does not have it any more.
 const NEWS: Duration = Duration::from_millis(500);
-/// Most headers of a request that is passed on: two less than a router takes, for those that are added.
-const MOST_HEADERS: usize = 98;
 
 /// A request on a service port of a car that another router has.
 pub(crate) struct ElsewhereRequest<'a> {
@@ -65,13 +63,7 @@ impl ElsewhereRequest<'_> {
             return self.answer_here(request).await;
         };
         let is_over = self.is_over(request.headers());
-        let is_run = request.uri().path() == "/cgi";
-        // The router waits for runs as it goes down, wherever they are; but not for new ones, for which it
-        // would wait as long as callers come.
-        let shutdown = &self.context.shutdown;
-        let is_awaited = is_run && !shutdown.draining.is_cancelled();
-        let token = is_awaited.then(|| shutdown.open_runs.token());
-        let passing_on = self.pending.pass_on();
+        let counted = self.counted(&request);
         let upgrading = is_upgrade(request.headers()).then(|| hyper::upgrade::on(&mut request));
         let (mut parts, body) = request.into_parts();
         let upload = Arc::new(Upload::new(body));
@@ -103,12 +95,21 @@ impl ElsewhereRequest<'_> {
         if !response.headers().contains_key(EXECUTED) {
             return Err(self.not_understood(&there));
         }
-        let mut response = answer(response, exchange, (token, passing_on));
+        let mut response = answer(response, exchange, counted);
         if is_over {
             let close = HeaderValue::from_static("close");
             response.headers_mut().insert(header::CONNECTION, close);
         }
         Ok(response)
+    }
+
+    /// Counts a request until its answer has gone back. The router waits for runs as it goes down, wherever they
+    /// are; but not for new ones, for which it would wait as long as callers come.
+    fn counted(&self, request: &Request<Incoming>) -> Counted {
+        let shutdown = &self.context.shutdown;
+        let is_awaited = request.uri().path() == "/cgi" && !shutdown.draining.is_cancelled();
+        let token = is_awaited.then(|| shutdown.open_runs.token());
+        (token, self.pending.pass_on())
     }
 
     /// Passes the request on until a member answers that has the car; `None` if that has come to this router
@@ -243,161 +244,8 @@ impl ElsewhereRequest<'_> {
         });
         response.map(|_| whole(Bytes::new()))
     }
-
-    fn moved(&self) -> Problem {
-        let sentence = format!(
-            "the car at service port {} goes from one router to another: nothing was run; try again in a moment",
-            self.port.open.port
-        );
-        Problem::retry_after(StatusCode::SERVICE_UNAVAILABLE, 1, sentence)
-    }
-
-    fn lost(&self, there: &Elsewhere) -> Problem {
-        let sentence = format!(
-            "the connection to {}, the router that has {}, was lost before it answered: before you run it again, look at the car or, once that is reached, at /run/{} here",
-            there.member.address, there.record.name, self.run
-        );
-        Problem::new(StatusCode::BAD_GATEWAY, sentence).executed(Executed::Unknown)
-    }
-
-    fn not_understood(&self, there: &Elsewhere) -> Problem {
-        let sentence = format!(
-            "{}, the router that has {}, answered what no router of this version does: before you run it again, look at the car or at /run/{} here",
-            there.member.address, there.record.name, self.run
-        );
-        Problem::new(StatusCode::BAD_GATEWAY, sentence).executed(Executed::Unknown)
-    }
-
-    fn broken_off(&self) -> Problem {
-        let sentence = format!(
-            "the body is cut off or badly framed: only a stop may have run without it, /run/{} says so",
-            self.run
-        );
-        Problem::new(StatusCode::BAD_REQUEST, sentence).executed(Executed::Unknown)
-    }
-}
-
-fn not_reached(there: &Elsewhere, why: &Unreachable) -> Problem {
-    let (name, address) = (&there.record.name, &there.member.address);
-    Problem::unavailable(match there.member.state {
-        MemberState::Away { since } => format!(
-            "{name} is at the router {address}, and its router has not been heard of for {} s: nothing was run; try again in a moment",
-            since.elapsed().as_secs()
-        ),
-        MemberState::Present | MemberState::Draining => format!(
-            "{name} is at the router {address}, which this one does not reach ({why}): nothing was run; try again in a moment"
-        ),
-    })
-}
-
-fn not_again(there: &Elsewhere) -> Problem {
-    let sentence = format!(
-        "the connection to {}, the router that has {}, was closed as the request was to be sent: nothing was run; try again",
-        there.member.address, there.record.name
-    );
-    Problem::retry_after(StatusCode::SERVICE_UNAVAILABLE, 1, sentence)
-}
-
-/// Refuses a request with more headers than fit beside those that are added.
-fn check_number(headers: &HeaderMap) -> Result<(), Problem> {
-    if headers.len() <= MOST_HEADERS {
-        return Ok(());
-    }
-    let sentence = format!(
-        "there are more than {MOST_HEADERS} headers, the most that can be passed on to the router that has this car: nothing was run"
-    );
-    let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
-    Err(Problem::new(status, sentence))
 }
 
 fn is_upgrade(headers: &HeaderMap) -> bool {
     headers.contains_key(header::UPGRADE)
-}
-
-/// What counts a run while its answer is on its way.
-type Counted = (Option<TaskTrackerToken>, PassingOn);
-
-/// Makes the caller's answer from the holder's.
-fn answer(
-    response: Response<Incoming>,
-    exchange: Exchange,
-    counted: Counted,
-) -> Response<AnswerBody> {
-    let (mut parts, mut body) = response.into_parts();
-    headers::strip_connection(&mut parts.headers, true);
-    // A short answer has come whole with its head.
-    let first = match body.is_end_stream() {
-        true => None,
-        false => body.frame().now_or_never().flatten(),
-    };
-    if body.is_end_stream() && !matches!(first, Some(Err(_))) {
-        exchange.end();
-        let bytes = first.and_then(|frame| frame.ok()?.into_data().ok());
-        return Response::from_parts(parts, whole(bytes.unwrap_or_default()));
-    }
-    let silent = Box::pin(exchange.silent.clone().cancelled_owned());
-    let body = PassedBack {
-        first,
-        body,
-        silent,
-        exchange: Some(exchange),
-        _counted: counted,
-    };
-    Response::from_parts(parts, body.boxed_unsync())
-}
-
-/// Body of an answer on its way from the holder. If it breaks off, so does the caller's.
-struct PassedBack {
-    first: Option<Result<Frame<Bytes>, hyper::Error>>,
-    body: Incoming,
-    silent: Pin<Box<WaitForCancellationFutureOwned>>,
-    /// `None` once the body has come whole.
-    exchange: Option<Exchange>,
-    _counted: Counted,
-}
-
-impl Body for PassedBack {
-    type Data = Bytes;
-    type Error = BrokenBody;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut TaskContext<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BrokenBody>>> {
-        if self.exchange.is_some() && self.silent.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(Some(Err(BrokenBody)));
-        }
-        let frame = match self.first.take() {
-            Some(first) => Some(first),
-            None => ready!(Pin::new(&mut self.body).poll_frame(cx)),
-        };
-        let is_last = match &frame {
-            Some(Ok(frame)) => frame.is_trailers(),
-            Some(Err(_)) => false,
-            None => true,
-        };
-        // hyper doesn't ask again after the last byte of a body whose length is known, nor after trailers.
-        if (is_last || self.body.is_end_stream())
-            && let Some(exchange) = self.exchange.take()
-        {
-            exchange.end();
-        }
-        Poll::Ready(frame.map(|frame| frame.map_err(|_| BrokenBody)))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.first.is_none() && self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        let first = self
-            .first
-            .as_ref()
-            .and_then(|it| it.as_ref().ok()?.data_ref());
-        let (first, rest) = (first.map_or(0, Bytes::len) as u64, self.body.size_hint());
-        match rest.exact() {
-            Some(rest) => SizeHint::with_exact(first + rest),
-            None => SizeHint::new(),
-        }
-    }
 }
