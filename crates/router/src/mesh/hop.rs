@@ -37,6 +37,7 @@ mod ping;
 mod relay;
 mod stream;
 mod upload;
+mod way;
 
 pub(crate) use exchange::Exchange;
 use headers::PassedOn;

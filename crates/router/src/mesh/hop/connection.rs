@@ -9,19 +9,15 @@ use hyper::client::conn::http1::{self, SendRequest};
 use hyper::header::{self, HeaderValue};
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
-use p2p_shared::net::dialer::{self, RouterAddress};
 use p2p_shared::net::transport::Transport;
-use p2p_shared::net::{socket, tls};
-use p2p_shared::timing;
-use tokio::net::TcpStream;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::SILENT;
 use super::handshake::{self, Number};
 use super::heard::LastHeard;
 use super::stream::{HopStream, Written};
 use super::upload::UploadBody;
-use super::{CONNECT, SILENT};
-use crate::auth::certificate::Certificate;
+use super::way::Way;
 use crate::mesh::id::Start;
 use crate::mesh::{MemberAddress, Mesh};
 
@@ -49,13 +45,14 @@ impl Hop {
     pub(super) async fn dial(
         mesh: &Mesh,
         start: Start,
-        address: &MemberAddress,
-        certificate: Option<&Certificate>,
+        way: &Way,
         heard: Arc<LastHeard>,
     ) -> io::Result<Self> {
-        let dialling = dial(mesh, start, address, certificate, heard);
+        let dialling = dial(mesh, start, way, heard);
         let dialled = tokio::time::timeout(SILENT, dialling).await;
-        dialled.unwrap_or_else(|_| Err(io::Error::other("it did not answer in time")))
+        let dialled =
+            dialled.unwrap_or_else(|_| Err(io::Error::other("it did not answer in time")));
+        dialled.inspect_err(|_| way.forget())
     }
 
     /// Returns true if it may take a request, after the one before has ended.
@@ -83,41 +80,9 @@ impl Hop {
     }
 }
 
-async fn connect(router: &RouterAddress) -> io::Result<TcpStream> {
-    let stream = dialer::connect_to(router, CONNECT).await?;
-    socket::prepare_link(&stream);
-    socket::set_dead_after(&stream, timing::PACE_BUSY.dead);
-    Ok(stream)
-}
-
-/// Connects, with TLS if there is a certificate: all members share its key.
-async fn secure(
-    router: &RouterAddress,
-    certificate: Option<&Certificate>,
-) -> io::Result<Transport> {
-    let stream = connect(router).await?;
-    let Some(certificate) = certificate else {
-        return Ok(Transport::Plain(stream));
-    };
-    let public_key = certificate.public_key().map_err(io::Error::other)?;
-    match tls::connect(stream, &router.host, &[public_key]).await {
-        // One of the two has the authority's next certificate by now, and the other not yet.
-        Err(_) if certificate.fingerprint().is_none() => {
-            tls::connect(connect(router).await?, &router.host, &[]).await
-        }
-        connected => connected,
-    }
-}
-
-async fn dial(
-    mesh: &Mesh,
-    start: Start,
-    address: &MemberAddress,
-    certificate: Option<&Certificate>,
-    heard: Arc<LastHeard>,
-) -> io::Result<Hop> {
-    let stream = secure(&address.0, certificate).await?;
-    let (mut stream, number) = upgrade(address, stream).await?;
+async fn dial(mesh: &Mesh, start: Start, way: &Way, heard: Arc<LastHeard>) -> io::Result<Hop> {
+    let stream = way.connect().await?;
+    let (mut stream, number) = upgrade(&way.address, stream).await?;
     handshake::call(mesh, start, &mut stream, &number).await?;
     let written = Written::default();
     let stream = HopStream {

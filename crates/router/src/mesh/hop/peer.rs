@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::connection::Hop;
 use super::heard::LastHeard;
+use super::way::Way;
 use super::{DIALS, IDLE, SILENT};
 use crate::auth::certificate::Certificate;
 use crate::mesh::id::Start;
@@ -20,10 +21,9 @@ use crate::ops::shutdown::Shutdown;
 #[derive(Debug)]
 pub(super) struct Peer {
     mesh: Arc<Mesh>,
-    certificate: Option<Certificate>,
     pub(super) shutdown: Shutdown,
     start: Start,
-    address: Arc<MemberAddress>,
+    way: Way,
     heard: Arc<LastHeard>,
     dials: Semaphore,
     pub(super) state: Mutex<State>,
@@ -71,10 +71,9 @@ impl Peer {
     ) -> Self {
         Self {
             mesh,
-            certificate,
             shutdown,
             start: to.start,
-            address: to.address.clone(),
+            way: Way::new(to.address.clone(), certificate),
             heard: Arc::new(LastHeard::new()),
             dials: Semaphore::new(DIALS),
             state: Mutex::new(State {
@@ -90,7 +89,7 @@ impl Peer {
     }
 
     pub(super) fn leads_to(&self, address: &MemberAddress) -> bool {
-        *self.address == *address
+        *self.way.address == *address
     }
 
     /// Takes a connection that is kept, or makes one. Returns true with a new one. Nobody waits for a member
@@ -154,12 +153,11 @@ impl Peer {
     }
 
     async fn dial(&self) -> Result<Hop, Unreachable> {
-        let (certificate, heard) = (self.certificate.as_ref(), self.heard.clone());
-        let dialling = Hop::dial(&self.mesh, self.start, &self.address, certificate, heard);
+        let dialling = Hop::dial(&self.mesh, self.start, &self.way, self.heard.clone());
         match dialling.await {
             Ok(hop) => {
                 if self.state.lock().not_reached.take().is_some() {
-                    tracing::info!(router = %self.address, "mesh: the router is reached again");
+                    tracing::info!(router = %self.way.address, "mesh: the router is reached again");
                 }
                 Ok(hop)
             }
@@ -183,7 +181,7 @@ impl Peer {
         let before = self.state.lock().not_reached.replace((now, shared.clone()));
         if before.is_none() {
             tracing::warn!(
-                router = %self.address, why,
+                router = %self.way.address, why,
                 "mesh: the router is not reached: callers of its cars are answered 503 here"
             );
         }

@@ -52,7 +52,8 @@ impl AsyncRead for HopStream {
     }
 }
 
-/// Notes before it writes: of a write that fails nobody knows how much has left.
+/// Notes before it writes: of a write that fails nobody knows how much has left. Head and body go out in one
+/// piece, as without vectored writes.
 impl AsyncWrite for HopStream {
     fn poll_write(
         mut self: Pin<&mut Self>,
@@ -61,19 +62,6 @@ impl AsyncWrite for HopStream {
     ) -> Poll<io::Result<usize>> {
         self.written.note();
         Pin::new(&mut self.stream).poll_write(cx, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        self.written.note();
-        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
