@@ -35,9 +35,13 @@ impl State {
                 }
                 known = outcome_of(&entry.record);
             }
-            // The registry decides about what is held here.
+            // The registry decides about what is held here; of what was taken over from a member that is gone
+            // it may not have heard yet.
             Some((_, entry)) if entry.record.identity == claim.identity => {
                 known = outcome_of(&entry.record);
+            }
+            Some((start, entry)) if entry.record.state == HeldState::Kept => {
+                return Err(ClaimRefused(self.why_not(start, entry)));
             }
             Some(_) => {}
             None if self.connected.is_some() => {

@@ -92,6 +92,21 @@ fn of_key(port: u16, of: &str, link: Option<LinkStamp>, held_since: u64) -> Port
 }
 
 #[tokio::test(start_paused = true)]
+async fn nobody_gets_what_is_taken_over_of_a_member_before_its_registry_knows() {
+    let hub = Hub::new(1);
+    let [a, b, c] = three(&hub).await;
+    a.held(of_key(9000, "x", None, 5));
+    until(|| b.holder_elsewhere(9000).is_some() && c.holder_elsewhere(9000).is_some()).await;
+    hub.set_side(a.start(), 1);
+    sleep(Duration::from_secs(70)).await;
+    assert!(b.holder_elsewhere(9000).is_none() || c.holder_elsewhere(9000).is_none());
+    for member in [&b, &c] {
+        let why = member.take(9000, "y", 1, 1).await.unwrap_err();
+        assert!(why.contains("kept for 'x'"), "{why}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_ports_of_a_member_that_is_gone_stay_with_their_keys() {
     for has_lost_first in [false, true] {
         let hub = Hub::new(1);
