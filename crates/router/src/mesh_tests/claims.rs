@@ -191,6 +191,30 @@ async fn a_port_of_another_identity_is_refused_and_the_sentence_says_where_it_is
 }
 
 #[tokio::test]
+async fn of_two_cars_that_got_one_name_in_a_split_the_next_to_come_gets_another() {
+    let hub = Hub::new(1);
+    let [a, b] = places(&hub, config).await;
+    let mesh = b.context().mesh.clone().unwrap();
+    hub.set_side(mesh.start(), 1);
+    let (one, two) = (ReservedPort::new(), ReservedPort::new());
+    let first = claim(&a, &hello(one.port, "one", 1)).await.unwrap();
+    let second = claim(&b, &hello(two.port, "two", 2)).await.unwrap();
+    assert_eq!(first.name, second.name);
+    hub.set_side(mesh.start(), 0);
+    a.serves(two.port).await;
+    b.serves(one.port).await;
+    let again = claim(&a, &hello(one.port, "one", 1)).await.unwrap();
+    assert_ne!(again.name, second.name);
+    until("the name is told", || {
+        let there = mesh.holder_elsewhere(one.port);
+        there.is_some_and(|there| there.record.name == again.name)
+    })
+    .await;
+    let again = claim(&b, &hello(two.port, "two", 2)).await.unwrap();
+    assert_eq!(again.name, second.name);
+}
+
+#[tokio::test]
 async fn a_port_that_moves_counts_once_among_those_of_its_owner() {
     let hub = Hub::new(1);
     let one = |number| Config {

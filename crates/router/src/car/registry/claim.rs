@@ -289,7 +289,8 @@ impl Registry {
             );
             old.end(LinkEnd::Rejected(Rejection::TakenOver, message));
         }
-        if state.asked_name != claim.hello.name {
+        // Two cars may have got one name on two sides of a split.
+        if state.asked_name != claim.hello.name || self.has_elsewhere(&state.name, port) {
             state.asked_name.clone_from(&claim.hello.name);
             let name = self.unique(&claim.hello.name, held, port, claim.owner);
             let old = std::mem::replace(&mut state.name, name.clone());
