@@ -124,14 +124,7 @@ async fn what_may_be_a_stop_is_tried_though_the_router_was_not_reached_just_now(
 /// Three routers, of which the last hears nothing of what the others say; the car is at the first.
 async fn three() -> ([Place; 3], p2p_inner::Inner, ReservedPort) {
     let hub = Hub::new(1);
-    let places = [
-        Place::start(2, &hub).await,
-        Place::start(3, &hub).await,
-        Place::start(4, &hub).await,
-    ];
-    for place in &places {
-        place.knows(2).await;
-    }
+    let places = Place::three(&hub).await;
     let port = ReservedPort::new();
     let inner = places[0].inner("one", port.port).await;
     places[2].serves(port.port).await;

@@ -83,6 +83,19 @@ impl Place {
         Self::with(config(number), [7; 32], hub).await
     }
 
+    /// Three routers that know each other.
+    pub(super) async fn three(hub: &Hub) -> [Self; 3] {
+        let places = [
+            Self::start(2, hub).await,
+            Self::start(3, hub).await,
+            Self::start(4, hub).await,
+        ];
+        for place in &places {
+            place.knows(2).await;
+        }
+        places
+    }
+
     /// A member whose main port the others reach by a line.
     pub(super) async fn with(config: Config, secret: [u8; 32], hub: &Hub) -> Self {
         let std::net::IpAddr::V4(address) = config.bind else {
