@@ -11,6 +11,7 @@ use p2p_router::auth::key_store::KeyFile;
 use p2p_router::config::Options;
 use p2p_router::http::query::CgiQuery;
 use p2p_router::mesh::reading::ReadingMember;
+use p2p_router::net::proxy_protocol::{HEAD, HeaderStart};
 use p2p_shared::codec::{decode, encode};
 use p2p_shared::key::{Key, Role};
 use p2p_shared::names::{CommandName, Identity, LinkName, RunId};
@@ -219,6 +220,26 @@ pub(crate) fn mesh(bytes: &[u8]) {
         member.hear(message);
         let (records, out) = member.sizes();
         assert!(records <= 4 * 65_536 && out <= 300, "{records} {out}");
+    }
+}
+
+/// A balancer's header has an address only where all of it has come, and the same wherever its rest is cut
+/// after that.
+pub(crate) fn proxy_header(bytes: &[u8]) {
+    let Some((start, rest)) = bytes.split_first_chunk::<HEAD>() else {
+        return;
+    };
+    let Ok(start) = HeaderStart::parse(start) else {
+        return;
+    };
+    let rest = &rest[..rest.len().min(start.rest.into())];
+    let whole = start.caller(rest);
+    let shortest = (0..=rest.len()).find(|length| start.caller(&rest[..*length]) == whole);
+    for length in shortest.unwrap_or_default()..rest.len() {
+        assert_eq!(start.caller(&rest[..length]), whole);
+    }
+    if let Ok(Some(caller)) = whole {
+        assert!(shortest >= Some(12) && caller.ip() == caller.ip().to_canonical());
     }
 }
 

@@ -16,11 +16,13 @@ use crate::auth::key_command::{KeyCommand, Proof};
 use crate::auth::key_store::{KeyFile, KeyStore};
 use crate::car::port_command::PortCommand;
 use crate::http::connection::Patience;
+use crate::http::domain::Domain;
 use crate::http::host::HostName;
 use crate::mesh::config::MeshCommand;
 use crate::mesh::{self, MemberAddress, MeshConfig, ServerUrl};
 use crate::net::limits::OpenFileLimits;
-use crate::net::port_range::PortRange;
+use crate::net::port_range::ServicePorts;
+use crate::net::proxy_protocol::BalancerNet;
 use crate::ops::inherited_listeners::InheritedListeners;
 use crate::ops::state_file::StateFile;
 
@@ -32,7 +34,7 @@ pub struct Config {
     /// Main port; 0: any.
     pub port: u16,
     /// Service ports that inners may ask for.
-    pub service_ports: PortRange,
+    pub service_ports: ServicePorts,
     /// Keys; `None`: everyone may do everything (`--open`).
     pub keys: Option<KeyStore>,
     /// Certificate for TLS; `None`: there is no TLS, and plain connections are accepted from
@@ -42,6 +44,10 @@ pub struct Config {
     pub allow_plain_http: bool,
     /// Names by which browsers reach a router without keys.
     pub host_names: Vec<HostName>,
+    /// Domain below which each car has a host name.
+    pub domain: Option<Domain>,
+    /// Balancers, which say by the PROXY protocol for whom they connect.
+    pub balancers: Vec<BalancerNet>,
     /// Most bytes of a request's body.
     pub max_body: usize,
     /// Time limits for callers.
@@ -106,9 +112,15 @@ pub struct Options {
     /// With --open on an address that others reach: yes, everyone may run commands here
     #[arg(long, value_parser = clap::builder::BoolishValueParser::new())]
     pub open_to_everyone: bool,
-    /// The service ports that inners may ask for
+    /// The service ports that inners may ask for. With --domain, `none` opens no port: cars are reached
+    /// by their names alone, and a service port is only the number by which links and keys go
     #[arg(long, value_name = "LOW-HIGH", default_value = "1024-65535")]
-    pub service_ports: PortRange,
+    pub service_ports: ServicePorts,
+    /// Also serve each car at a host name of its own, on the main port: https://NAME.DOMAIN/, or
+    /// https://SERVICE_PORT.DOMAIN/ for a car whose name can't be part of a host name. *.DOMAIN has to
+    /// lead to this router, and the certificate to be for it
+    #[arg(long, value_name = "DOMAIN", global = true)]
+    pub domain: Option<Domain>,
     /// The largest body of a request, in bytes
     #[arg(long, value_name = "BYTES", default_value = "1048576",
         value_parser = clap::value_parser!(u32).range(0..=64 * 1024 * 1024))]
@@ -138,6 +150,11 @@ pub struct Options {
     /// do
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     pub host_names: Vec<HostName>,
+    /// The addresses of balancers in front of this router, which begin each connection with a header
+    /// of the PROXY protocol, version 2, on all ports: callers count by the address in it. A
+    /// connection from there without it is refused, and so is one with it from anywhere else
+    #[arg(long, value_name = "NET,…", value_delimiter = ',')]
+    pub proxy_protocol: Vec<BalancerNet>,
     /// Be one of several routers that act as one, which meet at these NATS servers: nats://HOST:4222
     /// or tls://HOST:4222
     #[arg(long, value_name = "URL,…", value_delimiter = ',', hide = cfg!(not(feature = "mesh")))]
@@ -185,8 +202,8 @@ pub enum Task {
 impl Settings for Options {
     fn used_by(subcommand: &str) -> Option<&'static [&'static str]> {
         match subcommand {
-            "health" => Some(&["port", "bind"]),
-            "key" | "certificate" => Some(&["state-dir", "tls-cert", "tls-key"]),
+            "health" => Some(&["port", "bind", "proxy-protocol"]),
+            "key" | "certificate" => Some(&["state-dir", "tls-cert", "tls-key", "domain"]),
             "port" => Some(&["port", "state-dir"]),
             "mesh" => Some(&["state-dir"]),
             // `check` is there to find mistakes.
@@ -232,6 +249,11 @@ impl Options {
                 "--tls-cert and --tls-key go together: one is given, and the other is not",
             ));
         }
+        if self.service_ports == ServicePorts::None && self.domain.is_none() {
+            return Err(usage(
+                "--service-ports none needs --domain: without ports and names nobody reaches a car",
+            ));
+        }
         #[cfg(not(feature = "mesh"))]
         if !self.mesh.is_empty() {
             return Err(usage(format!("--mesh: {}", mesh::config::NOT_BUILT)));
@@ -270,11 +292,19 @@ impl Options {
         Some(CertificateFiles { certificate, key })
     }
 
+    /// Returns the names for which the router's own certificate is made.
+    pub fn certificate_names(&self) -> Vec<String> {
+        let below = self.domain.iter().flat_map(Domain::certificate_names);
+        std::iter::once("localhost".to_owned())
+            .chain(below)
+            .collect()
+    }
+
     /// Reads the certificate. Makes the router's own if need be.
     fn certificate(&self) -> anyhow::Result<Certificate> {
         match self.certificate_files() {
             Some(files) => Certificate::of_authority(files),
-            None => Certificate::own(&self.state_dir()?),
+            None => Certificate::own_for(&self.state_dir()?, &self.certificate_names()),
         }
     }
 
@@ -344,6 +374,8 @@ impl Options {
                 Some(KeyStore::open(self.state_dir()?)?)
             },
             host_names: self.host_names.clone(),
+            domain: self.domain.clone(),
+            balancers: self.proxy_protocol.clone(),
             max_body: self.max_body as usize,
             patience: Patience::default(),
             max_links: (self.max_links).unwrap_or_else(|| OpenFileLimits::of_this_process().links),

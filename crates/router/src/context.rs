@@ -81,7 +81,8 @@ impl Context {
         let over_quota = &metrics.over_quota;
         let rules = PortRules {
             bind: config.bind,
-            allowed: config.service_ports,
+            allowed: config.service_ports.range(),
+            are_open: config.service_ports.are_open(),
             most: config.max_links,
             most_elsewhere: limits.elsewhere,
             keys: config.keys.clone(),

@@ -3,6 +3,7 @@
 
 pub(crate) mod connection;
 pub(crate) mod csrf;
+pub mod domain;
 pub(crate) mod flushed;
 pub mod host;
 pub mod query;

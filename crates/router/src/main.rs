@@ -7,6 +7,7 @@ use p2p_router::auth::key_command::{self, KeyCommand};
 use p2p_router::car::port_command::{self, PortCommand};
 use p2p_router::config::{Options, Task};
 use p2p_router::mesh::{self, config::MeshCommand};
+use p2p_router::net::proxy_protocol;
 use p2p_router::ops::health_command;
 use p2p_router::ops::inherited_listeners::InheritedListeners;
 use p2p_router::process;
@@ -18,7 +19,13 @@ fn main() -> ExitCode {
     match options.task.take() {
         Some(Task::Common(task)) => task.run::<Options>(),
         Some(Task::Check) => os::exit_code(check(&options)),
-        Some(Task::Health) => health_command::run((options.bind, options.port).into()),
+        Some(Task::Health) => {
+            let main_port = (options.bind, options.port).into();
+            let balancers = options.proxy_protocol;
+            health_command::run(main_port, |address| {
+                proxy_protocol::own_header(&balancers, address)
+            })
+        }
         Some(Task::Key(command)) => os::exit_code(key(&options, command)),
         Some(Task::Certificate(command)) => os::exit_code(certificate(&options, &command)),
         Some(Task::Port(command)) => os::exit_code(port(&options, &command)),
@@ -32,7 +39,12 @@ fn key(options: &Options, command: KeyCommand) -> anyhow::Result<()> {
 }
 
 fn certificate(options: &Options, command: &CertificateCommand) -> anyhow::Result<()> {
-    certificate_command::run(command, &options.state_dir()?, || options.proof())
+    certificate_command::run(
+        command,
+        &options.state_dir()?,
+        &options.certificate_names(),
+        || options.proof(),
+    )
 }
 
 fn port(options: &Options, command: &PortCommand) -> anyhow::Result<()> {

@@ -7,6 +7,7 @@ mod claims;
 mod hops;
 mod keys;
 mod moves;
+mod names;
 mod ways;
 mod world;
 

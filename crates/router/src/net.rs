@@ -12,6 +12,7 @@ pub(crate) mod leaky_bucket;
 pub mod limits;
 pub mod places;
 pub mod port_range;
+pub mod proxy_protocol;
 pub(crate) mod quota;
 pub(crate) mod unauthenticated;
 pub(crate) mod write_timeout;

@@ -1,5 +1,7 @@
 //! Answers of each path, on the main port and on service ports.
 
+mod balancer;
+mod by_name;
 mod camera_ingest;
 pub(crate) mod cgi;
 pub(crate) mod elsewhere;

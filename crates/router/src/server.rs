@@ -127,7 +127,7 @@ impl Router {
         let mut listeners = vec![self.listener.clone()];
         listeners.extend(
             cars.iter()
-                .filter_map(|car| Some(car.open_port()?.listener.clone())),
+                .filter_map(|car| car.open_port()?.listener.clone()),
         );
         listeners.extend(self.context.registry.elsewhere_sockets());
         self.end(is_wanted).await;

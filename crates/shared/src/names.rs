@@ -79,6 +79,13 @@ impl TryFrom<String> for CommandName {
 pub struct LinkName(String);
 
 impl LinkName {
+    /// Returns the name with its letters from A to Z made small: names that differ in nothing else count as
+    /// the same, as host names do.
+    #[must_use]
+    pub fn folded(&self) -> Self {
+        Self(self.0.to_ascii_lowercase())
+    }
+
     /// Returns this name, or the first of `name-2`, `name-3`, … that is not taken.
     #[must_use]
     pub fn made_unique(&self, is_taken: impl Fn(&Self) -> bool) -> Self {

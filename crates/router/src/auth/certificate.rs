@@ -67,16 +67,22 @@ pub struct CertificateFiles {
 impl Certificate {
     /// Reads the router's own certificate, or makes it if there is none yet. Blocks on the disk.
     pub fn own(state_dir: &Path) -> anyhow::Result<Self> {
+        Self::own_for(state_dir, &["localhost".to_owned()])
+    }
+
+    /// The same; one that is made now is for these names.
+    pub fn own_for(state_dir: &Path, names: &[String]) -> anyhow::Result<Self> {
         let file = StateFile::new(state_dir, FILE_NAME);
         Self::in_file(
             &file,
+            names,
             "a new certificate is made, and every key has to be given its fingerprint: p2p-router certificate show",
         )
     }
 
     /// Reads the certificate in this file, or makes it; `without` says what happens without the file.
-    fn in_file(file: &StateFile, without: &str) -> anyhow::Result<Self> {
-        let (pem, is_new) = file.read_or_make(MAX_FILE, make)?;
+    fn in_file(file: &StateFile, names: &[String], without: &str) -> anyhow::Result<Self> {
+        let (pem, is_new) = file.read_or_make(MAX_FILE, || make(names))?;
         let unusable = |why: String| {
             anyhow!(
                 "{} can't be used: {why} (without the file, {without})",
@@ -243,16 +249,16 @@ pub fn next(state_dir: &Path) -> anyhow::Result<Option<Fingerprint>> {
     let file = StateFile::new(state_dir, NEXT);
     let exists = file.path().exists();
     Ok(exists
-        .then(|| Certificate::in_file(&file, WITHOUT_NEXT))
+        .then(|| Certificate::in_file(&file, &[], WITHOUT_NEXT))
         .transpose()?
         .and_then(|next| next.fingerprint()))
 }
 
-/// Makes the router's next certificate, unless it is made already, and returns its file and the one
+/// Makes the router's next certificate, for these names, unless it is made already, and returns its file and the one
 /// whose place it takes. Blocks on the disk.
-pub fn make_next(state_dir: &Path) -> anyhow::Result<[PathBuf; 2]> {
+pub fn make_next(state_dir: &Path, names: &[String]) -> anyhow::Result<[PathBuf; 2]> {
     let file = StateFile::new(state_dir, NEXT);
-    Certificate::in_file(&file, WITHOUT_NEXT)?;
+    Certificate::in_file(&file, names, WITHOUT_NEXT)?;
     Ok([file.path().to_owned(), state_dir.join(FILE_NAME)])
 }
 
@@ -280,10 +286,10 @@ pub fn read_note(state_dir: &Path) -> anyhow::Result<Option<PathBuf>> {
 
 /// Makes a certificate and its private key. Peers check only its public key, whose fingerprint is
 /// in the keys.
-fn make() -> anyhow::Result<String> {
+fn make(names: &[String]) -> anyhow::Result<String> {
     let made = || {
         let key = KeyPair::generate()?;
-        let mut params = CertificateParams::new(vec!["localhost".to_owned()])?;
+        let mut params = CertificateParams::new(names)?;
         params
             .distinguished_name
             .push(DnType::CommonName, "p2p-router");

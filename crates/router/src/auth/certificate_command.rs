@@ -19,13 +19,14 @@ pub enum CertificateCommand {
     Next,
 }
 
-/// Runs a subcommand on the certificates in `state_dir`; `proof` reads them. Blocks on the disk.
+/// Runs a subcommand on the certificates in `state_dir`; `proof` reads them. A new one is for these names. Blocks on the disk.
 ///
 /// # Errors
 /// A sentence for the terminal.
 pub fn run(
     command: &CertificateCommand,
     state_dir: &Path,
+    names: &[String],
     proof: impl Fn() -> anyhow::Result<Proof>,
 ) -> anyhow::Result<()> {
     let mut steps = String::new();
@@ -34,7 +35,7 @@ pub fn run(
             !proof()?.fingerprints.is_empty(),
             "the router has a certificate of an authority: put the next one into its files, which are read again within a minute"
         );
-        let [next, present] = certificate::make_next(state_dir)?;
+        let [next, present] = certificate::make_next(state_dir, names)?;
         let [next, present] = [next, present].map(|path| path.to_string_lossy().into_owned());
         let quoted = |path| shlex::try_quote(path).unwrap_or_default();
         steps = format!(

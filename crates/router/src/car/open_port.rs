@@ -1,4 +1,4 @@
-//! A service port that is open at this router: its socket, which stays open while the port's car goes to
+//! A service port that is open at this router: its socket, if it has one, which stays open while the port's car goes to
 //! another router of the mesh, or comes here.
 
 use std::sync::Arc;
@@ -11,24 +11,26 @@ use tokio_util::sync::CancellationToken;
 #[derive(Debug)]
 pub(crate) struct OpenPort {
     pub port: u16,
-    pub listener: Arc<TcpListener>,
+    /// `None` if nothing listens at the port: its car is reached by its name alone.
+    pub listener: Option<Arc<TcpListener>>,
     /// Cancelled when the port closes at this router.
     pub closed: CancellationToken,
     is_served: AtomicBool,
 }
 
 impl OpenPort {
-    pub(super) fn new(port: u16, listener: TcpListener) -> Arc<Self> {
+    pub(super) fn new(port: u16, listener: Option<TcpListener>) -> Arc<Self> {
         Arc::new(Self {
             port,
-            listener: Arc::new(listener),
+            listener: listener.map(Arc::new),
             closed: CancellationToken::new(),
             is_served: AtomicBool::new(false),
         })
     }
 
-    /// Notes that the port is served from now on. Returns false if it was before.
-    pub(crate) fn begin_serving(&self) -> bool {
-        !self.is_served.swap(true, Ordering::SeqCst)
+    /// Returns the socket that is to be served from now on, if there is one that was not served before.
+    pub(crate) fn begin_serving(&self) -> Option<Arc<TcpListener>> {
+        let listener = self.listener.clone()?;
+        (!self.is_served.swap(true, Ordering::SeqCst)).then_some(listener)
     }
 }

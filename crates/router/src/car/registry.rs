@@ -43,6 +43,8 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
 pub(crate) struct PortRules {
     pub bind: IpAddr,
     pub allowed: PortRange,
+    /// False if nothing listens at service ports: then they are numbers alone.
+    pub are_open: bool,
     /// Most ports of one owner.
     pub most: usize,
     /// Most ports that are open for cars of other routers.
@@ -68,7 +70,7 @@ struct Held {
     cars: BTreeMap<u16, Arc<Car>>,
     /// Ports that are open here for cars of other routers.
     elsewhere: Elsewhere,
-    /// The port of the car that has this name: each has another.
+    /// The port of the car that has this name, in small letters: each has another.
     names: HashMap<LinkName, u16>,
     /// Number of open ports of each owner that has any.
     open: HashMap<QuotaOwner, usize>,
@@ -108,7 +110,10 @@ impl Registry {
         if !self.rules.allowed.contains(port) {
             return None;
         }
-        let listener = listener.or_else(|| self.listen(port).ok())?;
+        let listener = match listener {
+            Some(listener) => Some(listener),
+            None => self.listen(port).ok()?,
+        };
         let mut held = self.held.lock();
         let car = self.add(&mut held, saved.clone(), OpenPort::new(port, listener));
         self.tell(&car, &mut car.state.lock(), None);
@@ -196,7 +201,7 @@ impl Registry {
         let owner = holder.owner;
         let car = Car::new(holder, name.clone(), open_port, self.services.clone());
         let car = Arc::new(car);
-        held.add(car.clone(), name);
+        held.add(car.clone(), &name);
         self.let_go(held, owner);
         car
     }
@@ -372,8 +377,12 @@ impl Registry {
         }
     }
 
-    fn listen(&self, port: u16) -> io::Result<TcpListener> {
-        p2p_shared::net::socket::listen((self.rules.bind, port).into())
+    /// Opens a port; `None` where nothing listens at service ports.
+    fn listen(&self, port: u16) -> io::Result<Option<TcpListener>> {
+        if !self.rules.are_open {
+            return Ok(None);
+        }
+        p2p_shared::net::socket::listen((self.rules.bind, port).into()).map(Some)
     }
 
     /// The name, with a number if another port than this one has it, or if it is kept for another owner.
@@ -381,11 +390,11 @@ impl Registry {
         let is_kept = |name: &LinkName| {
             held.kept.iter().any(|kept| {
                 let called = kept.called.as_ref().unwrap_or(&kept.name);
-                called == name && kept.owner != owner && self.knows(kept.owner)
+                called.folded() == name.folded() && kept.owner != owner && self.knows(kept.owner)
             })
         };
         name.made_unique(|name| {
-            let at = held.names.get(name);
+            let at = held.names.get(&name.folded());
             at.is_some_and(|other| *other != port)
                 || is_kept(name)
                 || self.has_elsewhere(name, port)
@@ -394,15 +403,15 @@ impl Registry {
 }
 
 impl Held {
-    fn add(&mut self, car: Arc<Car>, name: LinkName) {
+    fn add(&mut self, car: Arc<Car>, name: &LinkName) {
         *self.open.entry(car.owner).or_default() += 1;
-        self.names.insert(name, car.port);
+        self.names.insert(name.folded(), car.port);
         self.cars.insert(car.port, car);
     }
 
     fn remove(&mut self, car: &Car) {
         self.cars.remove(&car.port);
-        self.names.remove(&car.name());
+        self.names.remove(&car.name().folded());
         if let Entry::Occupied(mut open) = self.open.entry(car.owner) {
             *open.get_mut() -= 1;
             if *open.get() == 0 {
@@ -411,9 +420,9 @@ impl Held {
         }
     }
 
-    fn rename(&mut self, port: u16, old: &LinkName, new: LinkName) {
-        self.names.remove(old);
-        self.names.insert(new, port);
+    fn rename(&mut self, port: u16, old: &LinkName, new: &LinkName) {
+        self.names.remove(&old.folded());
+        self.names.insert(new.folded(), port);
     }
 
     /// Forgets for whom a port is kept. Returns false if it is for nobody.

@@ -30,6 +30,7 @@ fn registry_with(keys: Option<KeyStore>) -> Registry {
     let rules = PortRules {
         bind: Ipv4Addr::LOCALHOST.into(),
         allowed: "1024-65535".parse().unwrap(),
+        are_open: true,
         most: 2,
         most_elsewhere: 2,
         keys,

@@ -35,6 +35,12 @@ impl FromStr for HostName {
     }
 }
 
+impl HostName {
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 /// Normalises a name: lower case, no dot at the end.
 fn normal(name: &str) -> String {
     name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase()
@@ -107,6 +113,27 @@ pub(crate) fn check_count<B>(request: &Request<B>) -> Result<(), Problem> {
     let sentence =
         format!("a request has one Host header, and this one has {count}: nothing was run");
     Err(Problem::new(StatusCode::BAD_REQUEST, sentence))
+}
+
+/// Returns the name that a request was sent to, in small letters; `None` for an address.
+///
+/// # Errors
+/// If its first line names another host than the header `Host`.
+pub(crate) fn name<B>(request: &Request<B>) -> Result<Option<String>, Problem> {
+    let header = request.headers().get(header::HOST);
+    if let Some(authority) = request.uri().authority()
+        && !header.is_some_and(|host| {
+            let authority = authority.as_str().as_bytes();
+            authority.eq_ignore_ascii_case(host.as_bytes())
+        })
+    {
+        let sentence = "the first line of this request is for another host than its header Host: nothing was run";
+        return Err(Problem::new(StatusCode::BAD_REQUEST, sentence));
+    }
+    Ok(match asked_for(request.headers()) {
+        Some(Host::Name(name)) => Some(name),
+        Some(Host::Address(_)) | None => None,
+    })
 }
 
 /// Refuses a request whose `Host` is none of these names. Addresses and `localhost` pass, because

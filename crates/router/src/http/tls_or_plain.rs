@@ -21,7 +21,7 @@ use crate::net::unauthenticated::PendingConnection;
 
 /// First byte of every TLS connection: a handshake record (RFC 8446, 5.1). No HTTP method begins
 /// with it.
-const HANDSHAKE: u8 = 22;
+pub(crate) const HANDSHAKE: u8 = 22;
 
 /// Returns the connection once it is known to be TLS or plain; `None` if that took longer than
 /// [`timing::HELLO`], or the connection had to be closed. A caller that has sent something by then
@@ -95,7 +95,7 @@ pub(crate) fn last_words(
             "the connection was closed from your side before the answer, which ends the command: keep it open",
         )
         .executed(Executed::Unknown),
-        _ => problem("this is not a complete HTTP/1.1 request, or not one for this port (a proxy must not send the PROXY protocol): nothing was run"),
+        _ => problem("this is not a complete HTTP/1.1 request, or not one for this port (a proxy sends the PROXY protocol only if the router's --proxy-protocol has its address): nothing was run"),
     }
 }
 

@@ -48,6 +48,7 @@ pub(crate) struct Directory {
     tables: BTreeMap<Start, Table>,
     /// Members that have a record of the port.
     holders: HashMap<u16, Vec<Start>>,
+    /// By names in small letters.
     names: Index<LinkName>,
     identities: Index<Identity>,
     owners: Index<QuotaOwner>,
@@ -188,7 +189,7 @@ impl Directory {
                     self.holders.remove(&port);
                 }
             }
-            self.names.remove(&old.record.name, port);
+            self.names.remove(&old.record.name.folded(), port);
             self.identities.remove(&old.record.identity, port);
             self.owners.remove(&old.record.owner, port);
         }
@@ -196,7 +197,7 @@ impl Directory {
             table.digest = table.digest.wrapping_add(mixed(port, entry.rev));
             self.records += 1;
             self.holders.entry(port).or_default().push(of);
-            self.names.add(&entry.record.name, port);
+            self.names.add(&entry.record.name.folded(), port);
             self.identities.add(&entry.record.identity, port);
             self.owners.add(&entry.record.owner, port);
             table.entries.insert(port, entry);
@@ -232,7 +233,7 @@ impl Directory {
 
     /// The ports, each once, that have this name, at whichever member.
     pub(crate) fn ports_named(&self, name: &LinkName) -> Vec<u16> {
-        self.names.ports(name)
+        self.names.ports(&name.folded())
     }
 
     pub(crate) fn ports_of_identity(&self, identity: &Identity) -> Vec<u16> {

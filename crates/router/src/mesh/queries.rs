@@ -47,6 +47,20 @@ impl Mesh {
         others.any(|other| state.directory.holder_elsewhere(other).is_some())
     }
 
+    /// The open ports of the cars that have this name, wherever they are.
+    pub(crate) fn ports_named(&self, name: &LinkName) -> Vec<u16> {
+        let state = self.state.read();
+        let mut ports = state.directory.ports_named(name);
+        ports.retain(|port| {
+            let holder = state.directory.holder(*port);
+            holder.is_some_and(|(_, entry)| {
+                let record = &entry.record;
+                record.state != HeldState::Kept && record.name.folded() == name.folded()
+            })
+        });
+        ports
+    }
+
     /// The port elsewhere of an inner that asks for any: the one that this very process has there, or one
     /// of this identity and name whose car is away.
     pub(crate) fn own_elsewhere(

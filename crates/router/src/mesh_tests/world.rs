@@ -64,6 +64,8 @@ pub(super) fn config(number: u8) -> Config {
         certificate: None,
         allow_plain_http: false,
         host_names: Vec::new(),
+        domain: None,
+        balancers: Vec::new(),
         max_body: 1 << 20,
         patience: Patience::default(),
         max_links: limits::LINKS,

@@ -55,6 +55,40 @@ impl PortRange {
     }
 }
 
+/// Service ports of a router: a range of ports that are opened, or none. Then a service port is a number
+/// alone, by which links and keys go, and cars are reached by their names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ServicePorts {
+    Open(PortRange),
+    None,
+}
+
+impl ServicePorts {
+    /// Returns the ports that inners may ask for.
+    pub(crate) fn range(self) -> PortRange {
+        match self {
+            Self::Open(range) => range,
+            Self::None => PortRange::ALL,
+        }
+    }
+
+    /// Returns true if the ports of cars are opened.
+    pub(crate) fn are_open(self) -> bool {
+        self != Self::None
+    }
+}
+
+impl FromStr for ServicePorts {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, &'static str> {
+        match text {
+            "none" => Ok(Self::None),
+            range => range.parse().map(Self::Open),
+        }
+    }
+}
+
 impl fmt::Display for PortRange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.low == self.high {

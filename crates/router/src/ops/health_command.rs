@@ -2,12 +2,13 @@
 //! job. Made for start scripts and containers, which may have no curl. Reads no key and no
 //! certificate, and writes nothing.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 use p2p_shared::os;
 use p2p_shared::text::EscapedBytes;
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -20,9 +21,10 @@ const SAID: usize = 500;
 /// 1 and 2 mean that no router was asked.
 const ILL: u8 = 3;
 
-/// Asks the router and prints the result. The exit code is 0 if the router can do its job.
-pub fn run(main_port: SocketAddr) -> ExitCode {
-    match asked(main_port) {
+/// Asks the router and prints the result. The exit code is 0 if the router can do its job. A
+/// connection from an address begins with its `header`.
+pub fn run(main_port: SocketAddr, header: impl Fn(IpAddr) -> &'static [u8]) -> ExitCode {
+    match asked(main_port, header) {
         Ok(Ok(sentence)) => {
             #[expect(clippy::print_stdout, reason = "it is what was asked for")]
             {
@@ -41,13 +43,21 @@ pub fn run(main_port: SocketAddr) -> ExitCode {
 
 /// Returns the router's answer, or why there is none, or why the router can't be asked.
 #[tokio::main(flavor = "current_thread")]
-async fn asked(main_port: SocketAddr) -> anyhow::Result<anyhow::Result<String>> {
+async fn asked(
+    main_port: SocketAddr,
+    header: impl Fn(IpAddr) -> &'static [u8],
+) -> anyhow::Result<anyhow::Result<String>> {
     if main_port.port() == 0 {
         bail!("the main port is 0, which means any free one: only the router's log says which");
     }
     let address = reachable(main_port);
     let limit = ANSWER.as_secs();
-    let asking = async { ask(TcpStream::connect(address).await?).await };
+    let asking = async {
+        let mut stream = TcpStream::connect(address).await?;
+        let header = header(stream.local_addr()?.ip());
+        stream.write_all(header).await?;
+        ask(stream).await
+    };
     let answer = match timeout(ANSWER, asking).await {
         Ok(answer) => answer.with_context(|| format!("no router answers at {address}")),
         Err(_) => Err(anyhow::anyhow!(

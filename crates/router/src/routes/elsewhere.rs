@@ -180,8 +180,6 @@ impl ElsewhereRequest<'_> {
             peer: self.peer,
             run: self.run,
             begun: self.begun,
-            // What a caller has to fulfil at any router was checked.
-            is_private: true,
             is_tls: self.is_tls,
         };
         asked.answer(request).await

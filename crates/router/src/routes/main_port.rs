@@ -12,6 +12,7 @@ use p2p_shared::key::Role;
 use p2p_shared::protocol::{ADMIN_PATH, LINK_PATH, MEDIA_PATH};
 use p2p_shared::timing;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
 
 use crate::auth::access::{self, Access};
 use crate::client::session;
@@ -26,7 +27,9 @@ use crate::net::places::Places;
 use crate::net::unauthenticated::PendingConnection;
 use crate::ops::health::{self, START};
 use crate::ops::metrics;
-use crate::routes::{camera_ingest, link, peer};
+use crate::routes::balancer::{self, Connected};
+use crate::routes::service_port::{self, CallerConnection};
+use crate::routes::{by_name, camera_ingest, link, peer};
 
 /// Accepts callers at once, and answers them at a limited rate, each network in its turn, until the
 /// router goes down.
@@ -37,6 +40,8 @@ pub(crate) async fn serve(context: Arc<Context>, listener: Arc<TcpListener>) {
     // Other routers come at a rate of their own, beside all cars.
     let (mut pace_of_members, mut turn_of_members) = (AcceptRate::default(), turn);
     let ends = [&context.shutdown.closed, &context.shutdown.handing_over];
+    // Those for whom a balancer has connected.
+    let (introduced, mut introductions) = mpsc::unbounded_channel();
     loop {
         tokio::select! {
             biased;
@@ -61,58 +66,107 @@ pub(crate) async fn serve(context: Arc<Context>, listener: Arc<TcpListener>) {
                     turn_of_members = now + pace_of_members.take(now);
                     continue;
                 }
-                let net = peer.ip().into();
-                let is_known = context.unauthenticated.is_known(net);
-                let (_, gone) = waiting.enter(net, is_known, (stream, peer));
-                if gone.is_some() {
-                    context.metrics.strangers_sent_away.inc();
+                if balancer::is_one(&context, peer) {
+                    introduce(&context, (stream, peer), introduced.clone());
+                    continue;
                 }
+                wait(&context, &mut waiting, (stream, peer));
             }
+            Some(connected) = introductions.recv() => wait(&context, &mut waiting, connected),
         }
+    }
+    drop(introduced);
+    while let Some(connected) = introductions.recv().await {
+        wait(&context, &mut waiting, connected);
     }
     while let Some((stream, peer)) = waiting.take_next() {
         begin(&context, stream, peer);
     }
 }
 
-/// Answers a caller whose turn it is.
-fn begin(context: &Arc<Context>, stream: TcpStream, peer: SocketAddr) {
-    context.health.accepted(peer);
+/// Lets a caller wait for its turn.
+fn wait(context: &Context, waiting: &mut Places<Connected>, (stream, peer): Connected) {
+    let net = peer.ip().into();
+    let is_known = context.unauthenticated.is_known(net);
+    let (_, gone) = waiting.enter(net, is_known, (stream, peer));
+    if gone.is_some() {
+        context.metrics.strangers_sent_away.inc();
+    }
+}
+
+/// Sends on for whom this balancer has connected, once it has said so. No more do so at once than there are
+/// places for its network.
+fn introduce(context: &Arc<Context>, connected: Connected, to: mpsc::UnboundedSender<Connected>) {
     let tracker = context.shutdown.connections.clone();
     let context = context.clone();
     tracker.spawn(async move {
-        let pending = context.admit(peer);
-        let refuse = |status| {
-            tls_or_plain::last_words(&pending, status, timing::HELLO).into_plain_response()
-        };
-        let Some(stream) =
-            tls_or_plain::enter(context.config.acceptor(), &pending, stream, refuse).await
-        else {
-            return;
-        };
-        let is_private = context.access.is_private(peer.ip(), stream.is_tls());
-        let patience = Patience {
+        let closed = &context.shutdown.closed;
+        if let Some(connected) = balancer::caller(&context, closed, connected).await {
+            // No error: the port waits for all.
+            let _ = to.send(connected);
+        }
+    });
+}
+
+/// Answers a caller whose turn it is.
+fn begin(context: &Arc<Context>, stream: TcpStream, peer: SocketAddr) {
+    context.health.accepted(peer);
+    let shutdown = &context.shutdown;
+    // Where callers of cars come, they are waited for as at a service port.
+    let tracker = match context.config.domain {
+        Some(_) => &shutdown.callers,
+        None => &shutdown.connections,
+    };
+    let context = context.clone();
+    tracker.spawn(async move { connection(&context, stream, peer).await });
+}
+
+async fn connection(context: &Arc<Context>, stream: TcpStream, peer: SocketAddr) {
+    let pending = context.admit(peer);
+    let has_cars = context.config.domain.is_some();
+    let patience = if has_cars {
+        context.config.patience
+    } else {
+        Patience {
             headers: timing::HELLO,
             ..Patience::default()
-        };
-        let strict = context.config.strict_transport(stream.is_tls());
-        connection::serve_with(patience, stream, &pending, strict, refuse, |request| {
-            let is_fine = is_private || is_health_call(&context, peer.ip(), &request);
+        }
+    };
+    let refuse = |status| {
+        if has_cars {
+            service_port::last_words(context, &pending, status)
+        } else {
+            tls_or_plain::last_words(&pending, status, patience.headers).into_plain_response()
+        }
+    };
+    let Some(stream) =
+        tls_or_plain::enter(context.config.acceptor(), &pending, stream, refuse).await
+    else {
+        return;
+    };
+    let is_private = context.access.is_private(peer.ip(), stream.is_tls());
+    let callers = &CallerConnection::new(context, &pending, stream.is_tls());
+    let strict = context.config.strict_transport(stream.is_tls());
+    connection::serve_with(patience, stream, &pending, strict, refuse, |request| {
+        let pending = &pending;
+        async move {
+            if let Some(occupant) = by_name::find(context, &request) {
+                return Box::pin(callers.answer(occupant, true, request)).await;
+            }
+            let is_fine = is_private || is_health_call(context, peer.ip(), &request);
             let response = host::check_count(&request).and_then(|()| {
                 if is_fine {
-                    route(&context, &pending, request)
+                    route(context, pending, request)
                 } else {
                     Err(tls_or_plain::in_the_clear(&request))
                 }
             });
-            async move {
-                response
-                    .unwrap_or_else(Problem::into_plain_response)
-                    .map(whole)
-            }
-        })
-        .await;
-    });
+            response
+                .unwrap_or_else(Problem::into_plain_response)
+                .map(whole)
+        }
+    })
+    .await;
 }
 
 /// Returns true for a health check from this machine: there is no secret in it, so it may come

@@ -160,7 +160,6 @@ async fn answer(
         peer: caller,
         run: passed_on.run,
         begun: passed_on.begun,
-        is_private: true,
         is_tls: passed_on.is_tls,
     };
     let is_seen = csrf::is_navigation(request.headers());

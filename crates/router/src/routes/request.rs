@@ -25,8 +25,6 @@ pub(crate) struct RequestContext<'a> {
     pub peer: SocketAddr,
     pub run: RunId,
     pub begun: Instant,
-    /// True if nobody on the way can read or change the request, or the settings allow that.
-    pub is_private: bool,
     /// True if the request came over TLS.
     pub is_tls: bool,
 }

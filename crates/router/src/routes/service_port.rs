@@ -9,7 +9,7 @@ use hyper::body::Incoming;
 use hyper::header::{self, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use p2p_shared::key::Role;
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::auth::access::Caller;
 use crate::car::Car;
@@ -24,11 +24,12 @@ use crate::http::response::{AnswerBody, Problem, Timing, whole};
 use crate::http::{connection, csrf, host, query, tls_or_plain};
 use crate::link::work::NoAnswer;
 use crate::net::accept::accept;
+use crate::net::unauthenticated::PendingConnection;
 use crate::page::files;
 use crate::routes::elsewhere::ElsewhereRequest;
 use crate::routes::request::RequestContext;
 use crate::routes::sign_in::{HOME, SIGN_IN, SIGN_OUT};
-use crate::routes::{cgi, run_result};
+use crate::routes::{balancer, cgi, run_result};
 
 /// Path of the WebSocket for a page's pictures.
 const FRAMES: &str = "/frames";
@@ -43,18 +44,22 @@ pub(crate) fn begin_for(context: &Arc<Context>, car: &Car) {
 /// Accepts and answers until the port closes, whichever router has its car. Does nothing for a port that is
 /// served.
 pub(crate) fn begin(context: &Arc<Context>, port: Arc<OpenPort>) {
-    if port.begin_serving() {
-        let serving = serve(context.clone(), port);
+    if let Some(listener) = port.begin_serving() {
+        let serving = serve(context.clone(), port, listener);
         context.shutdown.connections.spawn(serving);
     }
 }
 
-async fn serve(context: Arc<Context>, port: Arc<OpenPort>) {
+async fn serve(context: Arc<Context>, port: Arc<OpenPort>, listener: Arc<TcpListener>) {
     context.metrics.service_ports.inc();
     let ends = [&port.closed, &context.shutdown.handing_over];
-    while let Some((stream, peer)) = accept(&context.unauthenticated, &port.listener, ends).await {
+    while let Some(connected) = accept(&context.unauthenticated, &listener, ends).await {
         let (shared, port) = (context.clone(), port.clone());
-        let connection = async move { connection(&shared, &port, stream, peer).await };
+        let connection = async move {
+            if let Some((stream, peer)) = balancer::caller(&shared, &port.closed, connected).await {
+                connection(&shared, &port, stream, peer).await;
+            }
+        };
         context.shutdown.callers.spawn(connection);
     }
     context.metrics.service_ports.dec();
@@ -62,88 +67,139 @@ async fn serve(context: Arc<Context>, port: Arc<OpenPort>) {
 
 async fn connection(context: &Arc<Context>, port: &OpenPort, stream: TcpStream, peer: SocketAddr) {
     let pending = &context.unauthenticated.admit(peer, &port.closed);
-    let refuse = |status: StatusCode| {
-        let run = context.next_run();
-        let problem = tls_or_plain::last_words(pending, status, context.config.patience.headers);
-        let response = problem.into_response(run, Timing::default());
-        context.metrics.answered(response.status().as_u16());
-        response
-    };
+    let refuse = |status| last_words(context, pending, status);
     let Some(stream) =
         tls_or_plain::enter(context.config.acceptor(), pending, stream, refuse).await
     else {
         return;
     };
-    let is_tls = stream.is_tls();
-    let is_private =
-        context.config.allow_plain_http || context.access.is_private(peer.ip(), is_tls);
+    let callers = CallerConnection::new(context, pending, stream.is_tls());
     connection::serve_with(
         context.config.patience,
         stream,
         pending,
-        context.config.strict_transport(is_tls),
+        context.config.strict_transport(callers.is_tls),
         refuse,
-        |request| async move {
-            let (run, begun) = (context.next_run(), Instant::now());
-            let mut response = match context.registry.occupant(port.port) {
-                Some(Occupant::Here(car)) => {
-                    let asked = RequestContext {
-                        context,
-                        car: &car,
-                        pending,
-                        peer,
-                        run,
-                        begun,
-                        is_private,
-                        is_tls,
-                    };
-                    let is_seen = csrf::is_navigation(request.headers());
-                    match asked.route(request).await {
-                        Ok(response) => response,
-                        Err(problem) => asked.error_response(problem, is_seen),
-                    }
-                }
-                Some(Occupant::Elsewhere(port)) => {
-                    let asked = ElsewhereRequest {
-                        context,
-                        port: &port,
-                        pending,
-                        peer,
-                        run,
-                        begun,
-                        is_tls,
-                    };
-                    let answered = match check_first(context, is_private, &request) {
-                        Ok(()) => Box::pin(asked.pass_on(request)).await,
-                        Err(problem) => Err(problem),
-                    };
-                    answered.unwrap_or_else(|problem| asked.error_response(problem))
-                }
-                None => {
-                    let sentence = format!("service port {} closes: nothing was run", port.port);
-                    let response =
-                        Problem::unavailable(sentence).into_response(run, Timing::default());
-                    response.map(whole)
-                }
-            };
-            if context.shutdown.draining.is_cancelled() || pending.is_for_stop() {
-                let close = HeaderValue::from_static("close");
-                response.headers_mut().insert(header::CONNECTION, close);
-            }
-            context.metrics.answered(response.status().as_u16());
-            response
+        |request| {
+            let occupant = context.registry.occupant(port.port).ok_or_else(|| {
+                let sentence = format!("service port {} closes: nothing was run", port.port);
+                Problem::unavailable(sentence)
+            });
+            callers.answer(occupant, false, request)
         },
     )
     .await;
 }
 
-impl RequestContext<'_> {
-    async fn route(&self, request: Request<Incoming>) -> Result<Response<AnswerBody>, Problem> {
-        check_first(self.context, self.is_private, &request)?;
-        self.answer(request).await
+/// Makes the answer to what is no request.
+pub(crate) fn last_words(
+    context: &Context,
+    pending: &PendingConnection,
+    status: StatusCode,
+) -> Response<Bytes> {
+    let problem = tls_or_plain::last_words(pending, status, context.config.patience.headers);
+    let response = problem.into_response(context.next_run(), Timing::default());
+    context.metrics.answered(response.status().as_u16());
+    response
+}
+
+/// A connection whose requests are for cars.
+pub(crate) struct CallerConnection<'a> {
+    context: &'a Arc<Context>,
+    pending: &'a PendingConnection,
+    is_tls: bool,
+    is_private: bool,
+}
+
+impl<'a> CallerConnection<'a> {
+    pub(crate) fn new(
+        context: &'a Arc<Context>,
+        pending: &'a PendingConnection,
+        is_tls: bool,
+    ) -> Self {
+        let is_private = context.access.is_private(pending.peer.ip(), is_tls);
+        Self {
+            context,
+            pending,
+            is_tls,
+            is_private: context.config.allow_plain_http || is_private,
+        }
     }
 
-    /// Answers a request that has passed [`check_first`].
+    /// Answers a request for this occupant of a port, at which it came, or `is_by_name`.
+    pub(crate) async fn answer(
+        &self,
+        occupant: Result<Occupant, Problem>,
+        is_by_name: bool,
+        request: Request<Incoming>,
+    ) -> Response<AnswerBody> {
+        let (context, pending) = (self.context, self.pending);
+        let (run, begun) = (context.next_run(), Instant::now());
+        let mut response = match occupant {
+            Ok(Occupant::Here(car)) => {
+                let asked = RequestContext {
+                    context,
+                    car: &car,
+                    pending,
+                    peer: pending.peer,
+                    run,
+                    begun,
+                    is_tls: self.is_tls,
+                };
+                let is_seen = csrf::is_navigation(request.headers());
+                let answered = match self.check_first(is_by_name, &request) {
+                    Ok(()) => asked.answer(request).await,
+                    Err(problem) => Err(problem),
+                };
+                answered.unwrap_or_else(|problem| asked.error_response(problem, is_seen))
+            }
+            Ok(Occupant::Elsewhere(port)) => {
+                let asked = ElsewhereRequest {
+                    context,
+                    port: &port,
+                    pending,
+                    peer: pending.peer,
+                    run,
+                    begun,
+                    is_tls: self.is_tls,
+                };
+                let answered = match self.check_first(is_by_name, &request) {
+                    Ok(()) => Box::pin(asked.pass_on(request)).await,
+                    Err(problem) => Err(problem),
+                };
+                answered.unwrap_or_else(|problem| asked.error_response(problem))
+            }
+            Err(problem) => problem.into_response(run, Timing::default()).map(whole),
+        };
+        if context.shutdown.draining.is_cancelled() || pending.is_for_stop() {
+            let close = HeaderValue::from_static("close");
+            response.headers_mut().insert(header::CONNECTION, close);
+        }
+        context.metrics.answered(response.status().as_u16());
+        response
+    }
+
+    /// Checks what the router checks that a caller comes to, whichever has the car: size, host and privacy.
+    fn check_first(&self, is_by_name: bool, request: &Request<Incoming>) -> Result<(), Problem> {
+        check_size(request)?;
+        host::check_count(request)?;
+        // A host name below the router's domain is the router's own.
+        if let Some(names) = self.context.config.host_names()
+            && !is_by_name
+        {
+            host::check(names, request.headers())?;
+        }
+        query::refuse_keys(request.uri())?;
+        if self.is_private {
+            Ok(())
+        } else {
+            Err(tls_or_plain::in_the_clear(request))
+        }
+    }
+}
+
+impl RequestContext<'_> {
+    /// Answers a request that was checked by the router that it came to.
     pub(crate) async fn answer(
         &self,
         request: Request<Incoming>,
@@ -280,25 +336,6 @@ impl RequestContext<'_> {
         let list = answer.map_err(|why| self.no_answer(why))?;
         let json = self.counted(caller, list.json())?;
         Ok(self.ok("application/json", whole(json)))
-    }
-}
-
-/// Checks what the router checks that a caller comes to, whichever has the car: size, host and privacy.
-fn check_first(
-    context: &Context,
-    is_private: bool,
-    request: &Request<Incoming>,
-) -> Result<(), Problem> {
-    check_size(request)?;
-    host::check_count(request)?;
-    if let Some(names) = context.config.host_names() {
-        host::check(names, request.headers())?;
-    }
-    query::refuse_keys(request.uri())?;
-    if is_private {
-        Ok(())
-    } else {
-        Err(tls_or_plain::in_the_clear(request))
     }
 }
 

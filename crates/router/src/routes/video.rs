@@ -184,6 +184,8 @@ mod tests {
             certificate: None,
             allow_plain_http: true,
             host_names: Vec::new(),
+            domain: None,
+            balancers: Vec::new(),
             max_body: 1,
             patience: Patience::default(),
             max_links: 1,
@@ -246,7 +248,6 @@ mod tests {
             peer,
             run: RunId::from_number(1),
             begun: Instant::now(),
-            is_private: true,
             is_tls: false,
         };
         for _ in 0..20_000 {

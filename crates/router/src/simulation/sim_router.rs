@@ -45,7 +45,7 @@ impl KnownPorts {
         let with_socket = links.filter_map(|link| {
             let mut all = cars.iter();
             let car = all.find(|car| car.port == link.service_port)?;
-            Some((link, car.open_port()?.listener.clone()))
+            Some((link, car.open_port()?.listener.clone()?))
         });
         Self(with_socket.collect())
     }
@@ -91,6 +91,8 @@ impl SimRouter {
             certificate: None,
             allow_plain_http: true,
             host_names: Vec::new(),
+            domain: None,
+            balancers: Vec::new(),
             max_body: 1 << 20,
             patience: Patience::default(),
             max_links: limits::LINKS,

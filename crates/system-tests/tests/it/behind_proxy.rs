@@ -46,8 +46,8 @@ impl Fixture {
 }
 
 /// A proxy in front of a service port. It ends when dropped.
-struct Proxy {
-    port: u16,
+pub(crate) struct Proxy {
+    pub(crate) port: u16,
     process: Child,
     _folder: tempfile::TempDir,
 }
@@ -120,10 +120,15 @@ impl Proxy {
     }
 
     async fn haproxy(server: &str) -> Self {
+        Self::haproxy_in("http", server).await
+    }
+
+    /// A haproxy that understands HTTP, or one that passes bytes on: `tcp`.
+    pub(crate) async fn haproxy_in(mode: &str, server: &str) -> Self {
         Self::start("haproxy", |_, port| {
             format!(
                 "defaults
-                    mode http
+                    mode {mode}
                     timeout connect 60s
                     timeout client 60s
                     timeout server 60s

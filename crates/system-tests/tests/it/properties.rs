@@ -135,6 +135,11 @@ fn what_members_of_a_mesh_say() {
 }
 
 #[test]
+fn headers_of_balancers() {
+    holds("proxy_header", bodies::proxy_header, 20_000);
+}
+
+#[test]
 fn what_is_shown() {
     holds("escape", bodies::escape, 10_000);
 }

@@ -105,7 +105,7 @@ impl Registry {
                         was_elsewhere = true;
                         open_port
                     }
-                    (None, Some(listener)) => OpenPort::new(claim.port(), listener),
+                    (None, Some(listener)) => OpenPort::new(claim.port(), Some(listener)),
                     (None, None) => {
                         let (port, listener) = self.open(claim, &held, |_| true)?;
                         OpenPort::new(port, listener)
@@ -212,17 +212,18 @@ impl Registry {
         )))
     }
 
-    /// A listener on the claimed port; or on the one that a car of this key and name had last, or on any
+    /// The claimed port and a listener on it, where ports are open; or on the one that a car of this key and name had last, or on any
     /// that is allowed and free.
     pub(super) fn open(
         &self,
         claim: &Claim<'_>,
         held: &Held,
         is_free: impl Fn(u16) -> bool,
-    ) -> Result<(u16, TcpListener), Refused> {
+    ) -> Result<(u16, Option<TcpListener>), Refused> {
         let listen = |port| {
             let listener = self.listen(port)?;
-            Ok((listener.local_addr()?.port(), listener))
+            let opened = listener.as_ref().map(TcpListener::local_addr).transpose()?;
+            Ok((opened.map_or(port, |address| address.port()), listener))
         };
         let (port, owner) = (claim.port(), claim.owner);
         if port != 0 {
@@ -234,6 +235,7 @@ impl Registry {
         let own = claim.ports.unwrap_or(self.rules.allowed);
         let is_allowed = |port: &u16| {
             self.is_allowed(claim, *port)
+                && !held.cars.contains_key(port)
                 && self.kept_from(held, owner, *port).is_none()
                 && is_free(*port)
         };
@@ -294,7 +296,7 @@ impl Registry {
             state.asked_name.clone_from(&claim.hello.name);
             let name = self.unique(&claim.hello.name, held, port, claim.owner);
             let old = std::mem::replace(&mut state.name, name.clone());
-            held.rename(port, &old, name);
+            held.rename(port, &old, &name);
         }
         Ok(())
     }

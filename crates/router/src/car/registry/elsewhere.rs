@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use p2p_shared::logging::LogThrottle;
+use p2p_shared::names::LinkName;
 use p2p_shared::protocol::Rejection;
 use p2p_shared::timing;
 use tokio::net::TcpListener;
@@ -86,6 +87,27 @@ impl Registry {
         Some(Occupant::Elsewhere(elsewhere.clone()))
     }
 
+    /// The same, also if the port is open at its holder alone.
+    pub(crate) fn occupant_anywhere(&self, port: u16) -> Option<Occupant> {
+        self.occupant(port).or_else(|| {
+            let there = self.rules.mesh.as_ref()?.holder_elsewhere(port)?;
+            let is_open = there.record.state != HeldState::Kept;
+            is_open.then(|| {
+                let elsewhere = ElsewherePort::new(OpenPort::new(port, None));
+                Occupant::Elsewhere(Arc::new(elsewhere))
+            })
+        })
+    }
+
+    /// The ports of the cars that have this name, here and at other routers. There may be several after
+    /// routers have met that could not ask each other.
+    pub(crate) fn ports_named(&self, name: &LinkName) -> BTreeSet<u16> {
+        let here = self.held.lock().names.get(&name.folded()).copied();
+        let mesh = self.rules.mesh.as_ref();
+        let anywhere = mesh.map(|mesh| mesh.ports_named(name));
+        anywhere.into_iter().flatten().chain(here).collect()
+    }
+
     /// Does what has to be done after the holder of a port may have changed. Returns the port if it is to be
     /// served from now on.
     pub(crate) fn follow(&self, port: u16) -> Option<Arc<OpenPort>> {
@@ -152,7 +174,7 @@ impl Registry {
     pub(crate) fn inherit(&self, sockets: Vec<(u16, TcpListener)>) {
         let sockets = sockets
             .into_iter()
-            .map(|(port, socket)| (port, OpenPort::new(port, socket)));
+            .map(|(port, socket)| (port, OpenPort::new(port, Some(socket))));
         self.held.lock().elsewhere.inherited.extend(sockets);
     }
 
@@ -166,7 +188,7 @@ impl Registry {
         let held = self.held.lock();
         let open = held.elsewhere.open.values().map(|it| &it.open);
         let all = open.chain(held.elsewhere.inherited.values());
-        all.map(|open| open.listener.clone()).collect()
+        all.filter_map(|open| open.listener.clone()).collect()
     }
 
     /// Closes the ports of cars that other routers have, as this one goes down.
@@ -179,7 +201,7 @@ impl Registry {
     }
 
     fn open_elsewhere(&self, held: &Held, port: u16) -> Result<Arc<OpenPort>, String> {
-        if held.elsewhere.open.len() >= self.rules.most_elsewhere {
+        if self.rules.are_open && held.elsewhere.open.len() >= self.rules.most_elsewhere {
             return Err(format!(
                 "there are {} open for cars of other routers, the most with this limit of open files",
                 self.rules.most_elsewhere

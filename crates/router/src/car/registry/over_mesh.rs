@@ -95,7 +95,7 @@ impl Registry {
             !refused.contains(&port) && !is_elsewhere
         };
         let (port, listener) = self.open(claim, &held, is_free)?;
-        Ok((port, Some(listener)))
+        Ok((port, listener))
     }
 
     /// The number of ports that other routers have open or keep for this owner, without this one.

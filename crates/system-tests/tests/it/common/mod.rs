@@ -148,6 +148,8 @@ pub fn router_config() -> p2p_router::Config {
         certificate: None,
         allow_plain_http: false,
         host_names: vec!["car".parse().unwrap(), "car.test".parse().unwrap()],
+        domain: None,
+        balancers: Vec::new(),
         max_body: 1 << 20,
         patience: p2p_router::Patience::default(),
         max_links: p2p_router::net::limits::LINKS,
