@@ -5,6 +5,7 @@ here=$(dirname -- "$(readlink -f -- "$0")")
 . "$here/lib/process.sh"
 . "$here/lib/tools.sh"
 . "$here/lib/stand.sh"
+. "$here/lib/demo.sh"
 
 usage() {
     cat <<'END'
@@ -24,30 +25,11 @@ case ${1-} in
     *) die 2 "no such option: $1 (see --help)" ;;
 esac
 
-# Waits until a program has said something. Sets answer to what the pattern holds of it.
-await() { # NAME PATTERN
-    within 30 has_said "$@" || fail "$1 did not get ready within 30 s"
-}
-
-has_said() { # NAME PATTERN
-    answer=$(sed -n "s|.*$2.*|\\1|p" "$work/$1.log" | head -n 1)
-    [ -n "$answer" ] || { all_live || fail "$1 has ended" && false; }
-}
-
-# Runs a command as anyone would.
-ask() { # COMMAND
-    echo "\$ curl '${url}cgi?command=$1'"
-    status=$(curl -q --noproxy '*' -sS --max-time 30 -o "$work/body" -w '%{http_code}' "${url}cgi?command=$1") ||
-        fail "curl could not reach ${url}cgi?command=$1"
-    cat "$work/body"
-    [ "$status" = 200 ] || fail "the command $1 was answered with status $status"
-}
-
 forget_settings
 need curl curl
 need_cargo
 
-step "Building (cargo build --release --locked)"
+step "Building"
 cd "$here/.."
 build p2p-router p2p-inner p2p-console sim-car
 
@@ -60,13 +42,7 @@ await p2p-router 'listening on [^ ]*:\([0-9][0-9]*\)'
 port=$answer
 echo "It takes links on port $port."
 
-# The car's folder: its worker, a plain file that stops the car whatever becomes of the worker, and a
-# command that is just a script.
-mkdir "$work/command"
-cp "$bin/sim-car" "$work/command/car.worker"
-cp "$here/commands/hello" "$work/command/hello"
-printf '#!/bin/sh\nexec ./car.worker stop\n' >"$work/command/stop"
-chmod 755 "$work/command" "$work/command"/*
+write_car "$work/command"
 
 step "Starting the side behind NAT: p2p-inner 127.0.0.1 $port 0 --name car"
 launch_ours p2p-inner "$bin/p2p-inner" 127.0.0.1 "$port" 0 --name car \
@@ -78,15 +54,15 @@ echo "The car is reachable at $url"
 ready "the car's worker" "${url}cgi?command=where"
 
 step "Running commands on the car, from outside"
-ask hello
+ask "$url" hello
 [ "$(cat "$work/body")" = 'hello from car' ] || fail "hello should have answered: hello from car"
-ask status
+ask "$url" status
 place=$(sed -n 's/.* at //p' "$work/body")
-ask 'forward&for=1200'
-ask 'back&for=600'
-ask status
+ask "$url" 'forward&for=1200'
+ask "$url" 'back&for=600'
+ask "$url" status
 [ "$(sed -n 's/.* at //p' "$work/body")" != "$place" ] || fail "the car should have moved"
-ask stop
+ask "$url" stop
 
 if [ -n "$smoke" ]; then
     step "The demo works"

@@ -44,7 +44,7 @@ build_with() { # FLAG PROGRAM...
         set -- "$@" --bin "$name"
         shift
     done
-    RUSTFLAGS="${RUSTFLAGS-} $flag" cargo build --release --locked --target "$host" --target-dir "$built" "$@" ||
+    RUSTFLAGS="${RUSTFLAGS-} $flag" cargo build --release --locked --features p2p-router/mesh --target "$host" --target-dir "$built" "$@" ||
         die 1 "the build has failed, see above"
     bin=$built/$host/release
 }

@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# stand.sh: programs that demo.sh and bench.sh start on loopback and end with themselves. Sourced by
+# stand.sh: programs that the demos and bench.sh start on loopback and end with themselves. Sourced by
 # them, after process.sh and tools.sh.
 
 started=''
@@ -12,7 +12,7 @@ fail() { # SENTENCE
 }
 
 # Runs a program in the background, with nothing of the caller's settings. Its own session keeps
-# Ctrl-C from it: end_all ends it, once. Sets pid.
+# Ctrl-C from it: end_all ends it, once. Sets pid, and writes it into $work/NAME.pid.
 launch() { # NAME PROGRAM ARG...
     name=$1
     shift
@@ -22,6 +22,7 @@ launch() { # NAME PROGRAM ARG...
     pid=$!
     start_time "$pid" || fail "$name has ended"
     started="$started $pid:$start"
+    echo "$pid" >"$work/$name.pid"
 }
 
 # p2p-router or p2p-inner, all of whose files are in $work.

@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# tools.sh: what demo.sh, bench.sh, soak.sh, picture.sh and test.sh need of the machine. Sourced by
+# tools.sh: what the demos, bench.sh, soak.sh, picture.sh and test.sh need of the machine. Sourced by
 # them, after process.sh.
 
 step() { # SENTENCE
@@ -38,14 +38,14 @@ target_folder() {
     cargo metadata --locked --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/'
 }
 
-# Builds these programs by one call of cargo, with the same features whichever they are. Sets bin to
-# their folder.
+# Builds these programs by one call of cargo, with the same features whichever they are: one build does
+# for all scripts. Sets bin to their folder.
 build() { # PROGRAM...
     for name; do
         set -- "$@" --bin "$name"
         shift
     done
-    cargo build --release --locked "$@" || die 1 "the build has failed, see above"
+    cargo build --release --locked --features p2p-router/mesh "$@" || die 1 "the build has failed, see above"
     # shellcheck disable=SC2034 # for the caller
     bin=$(target_folder)/release
 }
