@@ -10,10 +10,12 @@ here=$(dirname -- "$(readlink -f -- "$0")")
 . "$here/lib/bench-links.sh"
 . "$here/lib/bench-table.sh"
 . "$here/lib/bench-threads.sh"
+. "$here/lib/mesh.sh"
+. "$here/lib/bench-mesh.sh"
 
 usage() {
     cat <<'END'
-bench.sh                   everything but `threads`, in six minutes and the time it takes to build
+bench.sh                   everything but `threads` and `mesh`, in six minutes and the time it takes to build
 bench.sh --only worker     one part of it; give it again for more of them:
                              oneshot   a command that starts a process, beside lighttpd's CGI
                              worker    a command of a worker, beside a tunnel with a static file
@@ -22,19 +24,22 @@ bench.sh --only worker     one part of it; give it again for more of them:
                              links     idle links: memory and CPU by their number, and how they come back
                              threads   a router of one thread and of two, pinned to one core and to two:
                                        a table of its own
+                             mesh      three routers of a mesh: what a hop costs, and how they go on when one
+                                       is killed, or all of NATS: a table of its own
 bench.sh --programs DIR    p2p-router and p2p-inner of this folder, a build of another commit, beside
-                           today's: one-shot, worker and threads
+                           today's: one-shot, worker, threads and mesh
 bench.sh --rounds 9        how often each load runs (5); the table has the medians
 bench.sh --seconds 5       how long each load runs each time (2)
 bench.sh --links 50,5000   how many idle links (100,1000,10000)
-bench.sh --docs            everything, `threads` too; writes the tables into docs/benchmarks.md and draws
-                           docs/bench-latency.svg and docs/bench-links.svg: a quarter of an hour
+bench.sh --docs            everything, `threads` and `mesh` too; writes the tables into docs/benchmarks.md and
+                           draws docs/bench-latency.svg, docs/bench-links.svg and docs/bench-mesh.svg:
+                           half an hour
 
 Loads take turns, round by round, so that other work on the machine slows all of them alike. A ratio
 compares figures of one run. All programs listen on loopback, on free ports, and end with the script.
 What a request costs is the CPU time of all threads of a hop, divided by the requests: waiting does not
 count, nor what a command's own process does.
-Needs wrk and lighttpd, and builds bore-cli into the target folder. See docs/benchmarks.md.
+Needs wrk, lighttpd and nats-server, and builds bore-cli into the target folder. See docs/benchmarks.md.
 END
 }
 
@@ -47,7 +52,7 @@ while [ "$#" -gt 0 ]; do
     case $1 in --only | --rounds | --seconds | --links | --programs) [ "$#" -ge 2 ] || die 2 "$1 needs a value (see --help)" ;; esac
     case $1 in
         --only)
-            case $2 in oneshot | worker | open | keys | links | threads) ;; *) die 2 "no such part: $2 (see --help)" ;; esac
+            case $2 in oneshot | worker | open | keys | links | threads | mesh) ;; *) die 2 "no such part: $2 (see --help)" ;; esac
             parts="$parts $2"
             shift
             ;;
@@ -72,7 +77,7 @@ while [ "$#" -gt 0 ]; do
     shift
 done
 [ -z "$docs" ] || [ -z "$parts$programs" ] || die 2 "--docs is for everything, and without --programs (see --help)"
-: "${parts:=oneshot worker open keys links${docs:+ threads}}"
+: "${parts:=oneshot worker open keys links${docs:+ threads mesh}}"
 
 wants() { # PART...
     for part; do
@@ -116,6 +121,7 @@ measure() {
         done
         end_all
     fi
+    ! wants mesh || measure_mesh
     medians >"$work/medians"
 }
 
@@ -123,7 +129,8 @@ forget_settings
 machine=$(machine_line)
 need_cargo
 need curl curl
-! wants oneshot worker keys threads || need wrk wrk
+! wants oneshot worker keys threads mesh || need wrk wrk
+! wants mesh || need_nats
 ! wants threads || need taskset util-linux
 ! wants oneshot worker || PATH=$PATH:/usr/sbin need lighttpd lighttpd
 cd "$here/.."
@@ -131,5 +138,6 @@ open_work bench end_all
 warming=''
 measure >&2
 ! wants oneshot worker open keys links || commands_table | tee "$work/commands-table"
+! wants mesh || mesh_table | tee "$work/mesh-table"
 ! wants threads || threads_table | tee "$work/threads-table"
 [ -z "$docs" ] || write_docs

@@ -53,8 +53,8 @@ closed() { # CASE CONNECTIONS 'OUTER_PID INNER_PID'|'' URL [HEADER]
 }
 
 # An open loop: a constant rate of requests, however slow the answers are.
-open_loop() { # CASE RATE ADDRESS PATH
-    said=$("$load" open "$3" "$4" --rate "$2" --seconds "$time") || fail "the open loop has failed"
+open_loop() { # CASE RATE ADDRESS PATH [HEADER]
+    said=$("$load" open "$3" "$4" --rate "$2" --seconds "$time" ${5:+--header "$5"}) || fail "the open loop has failed"
     case $said in *' failed=0') ;; *) say "$1 at $2/s: $said" ;; esac
     for word in $said; do
         figure "$1" "${word%%=*}" "${word#*=}"

@@ -60,6 +60,34 @@ inner idle, wake-ups a minute|inner wakes_min|||show
 END
 }
 
+mesh_lines() {
+    for scheme in http https; do
+        callers=''
+        [ "$scheme" = http ] || callers=', callers with TLS'
+        cat <<END
+worker through a hop, 1 connection, p50$callers|hop-$scheme-1 p50_us|direct|direct-$scheme-1 p50_us|more 60
+worker through a hop, 64 connections$callers|hop-$scheme-64 rps|direct|direct-$scheme-64 rps|least 0.6
+END
+    done
+    cat <<'END'
+worker, 64 connections, without `--mesh`|without-mesh-64 rps|the programs of `--programs`|base-without-mesh-64 rps|least 0.98
+the router killed, until another serves its car, p99|killed p99_s|||alone 2
+requests of 2,000 that fail as all of NATS is killed|nats-down changed|||alone 0
+END
+    for count in $mesh_counts; do
+        for number in 1 2 3; do
+            echo "$count idle links at router 1, CPU of router $number|member-$number-$count cpu_percent|||alone 0.5"
+        done
+        for number in 2 3; do
+            echo "$count idle links at router 1, memory for each of router $number|member-$number-$count each_kib|||alone 1"
+        done
+        cat <<END
+beside $count links, a new link known everywhere, p99|known-$count p99_us|||alone 50000
+their router killed, until all $count links are at others|cars-$count all_s|||alone 5
+END
+    done
+}
+
 # CASE NAME MEDIAN, a line each.
 medians() {
     [ ! -e "$work/figures" ] || sort -k 1,2 -k 3,3g "$work/figures" | awk '
@@ -94,8 +122,16 @@ headline() {
 }
 
 commands_table() {
+    table_of lines
+}
+
+mesh_table() {
+    table_of mesh_lines
+}
+
+table_of() { # LINES
     headline
-    lines | awk -F '|' "$shown"'
+    "$1" | awk -F '|' "$shown"'
         # Of both hops, where it was measured.
         function cpu(figure, part) {
             split(figure, part, " ")
@@ -142,7 +178,7 @@ draw() { # FILE CHART_ARG..., its data on standard input
 
 # Puts the tables where docs/benchmarks.md has room for them, and draws the pictures.
 write_docs() {
-    for table in commands threads; do
+    for table in commands threads mesh; do
         awk -v begin="<!-- bench.sh: $table -->" -v end="<!-- bench.sh: end of $table -->" -v table="$work/$table-table" '
             $0 == end { while ((getline line <table) > 0) print line; print ""; inside = 0 }
             !inside
@@ -169,4 +205,15 @@ write_docs() {
         echo 'series 2 labelled | CPU'
         series links- cpu_percent 1
     } | draw links --width 400 --title 'What idle links cost the router'
+    {
+        echo 'panel milliseconds from when a request was due until it was answered | requests a second, constant rate'
+        for name in p50 p99; do
+            line=solid
+            [ "$name" = p50 ] || line=dashed
+            echo "series 1 $line | at the car's router, $name"
+            series rate-direct- "${name}_us" 1000
+            echo "series 2 $line | through another one, $name"
+            series rate-hop- "${name}_us" 1000
+        done
+    } | draw mesh --title 'Latency by load, of a worker, directly and through a hop'
 }

@@ -1,36 +1,55 @@
 //! Many inners in one process, to load a router with links:
-//! `cargo run --release --bin links -- ROUTER_HOST ROUTER_PORT COUNT FIRST_PORT`
+//! `cargo run --release --bin links -- ROUTER_HOST,… ROUTER_PORT COUNT FIRST_PORT`
 //!
 //! The router needs a `--max-links` of COUNT. Each asks for the next service port from FIRST_PORT
 //! on (stay below the kernel's ephemeral ports: 32768). With a link key in `P2P_KEY` they come over
 //! TLS. Prints how long they took to come up, and holds them until Ctrl-C; if the router is restarted
-//! meanwhile, how long it took until all were back.
+//! meanwhile, how long it took until all were back. With `--known-at` they come one after the other, and it
+//! prints how long it took from when a link was up until the other routers had opened its service port.
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use clap::Parser;
+use futures_util::future::join_all;
+use hdrhistogram::Histogram;
 use p2p_inner::{Config, Inner, LinkState};
 use p2p_shared::key::Key;
 use p2p_shared::net::dialer::RouterAddress;
 use p2p_shared::protocol::MotionInfo;
+use tokio::net::TcpStream;
 
 /// So many dial at a time: as many as a router's accept queue holds at the least.
 const AT_ONCE: usize = 64;
 
+/// Many inners in one process
+#[derive(Parser)]
+struct Options {
+    /// One router, or several with commas between them
+    hosts: String,
+    /// Their main port
+    port: u16,
+    /// How many links
+    count: u16,
+    /// The first of their service ports
+    first: u16,
+    /// Other routers of the mesh
+    #[arg(long, value_delimiter = ',')]
+    known_at: Vec<IpAddr>,
+}
+
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [host, port, count, first] = arguments.as_slice() else {
-        anyhow::bail!("usage: links ROUTER_HOST ROUTER_PORT COUNT FIRST_PORT");
-    };
-    let router = RouterAddress {
-        host: host.clone(),
-        port: port.parse().context("ROUTER_PORT")?,
-    };
-    let count: u16 = count.parse().context("COUNT")?;
-    let first: u16 = first.parse().context("FIRST_PORT")?;
+    let options = Options::parse();
+    let routers: Vec<_> = (options.hosts.split(','))
+        .map(|host| RouterAddress {
+            host: host.to_owned(),
+            port: options.port,
+        })
+        .collect();
     let key: Option<Key> = std::env::var("P2P_KEY")
         .ok()
         .map(|key| key.parse())
@@ -40,21 +59,37 @@ async fn main() -> anyhow::Result<()> {
     std::fs::create_dir(&commands)?;
     let begun = Instant::now();
     let mut inners = Vec::new();
-    for wave in (0..count).collect::<Vec<_>>().chunks(AT_ONCE) {
-        let start = |n: &u16| {
-            let config = config(&router, first + n, key.clone(), commands.clone())?;
+    let mut known = Histogram::<u64>::new(3)?;
+    let ports: Vec<u16> = (options.first..).take(options.count.into()).collect();
+    let at_once = match options.known_at.is_empty() {
+        true => AT_ONCE,
+        false => 1,
+    };
+    for wave in ports.chunks(at_once) {
+        let start = |port: &u16| {
+            let config = config(&routers, *port, key.clone(), commands.clone())?;
             Inner::start(config)
         };
-        let wave: Vec<Inner> = wave.iter().map(start).collect::<anyhow::Result<_>>()?;
-        for inner in &wave {
-            let mut state = inner.link_state();
-            state
-                .wait_for(|state| matches!(state, LinkState::Up { .. }))
-                .await?;
+        let started: Vec<Inner> = wave.iter().map(start).collect::<anyhow::Result<_>>()?;
+        for inner in &started {
+            inner.link_state().wait_for(is_up).await?;
         }
-        inners.extend(wave);
+        let up = Instant::now();
+        for at in &options.known_at {
+            join_all(wave.iter().map(|port| open(*at, *port))).await;
+        }
+        known.record(u64::try_from(up.elapsed().as_micros())?)?;
+        inners.extend(started);
     }
-    println!("{count} links are up after {:.2?}", begun.elapsed());
+    println!(
+        "{} links are up after {:.2?}",
+        inners.len(),
+        begun.elapsed()
+    );
+    if !options.known_at.is_empty() {
+        let at = |quantile| known.value_at_quantile(quantile);
+        println!("known everywhere: p50_us={} p99_us={}", at(0.5), at(0.99));
+    }
     tokio::select! {
         ended = tokio::signal::ctrl_c() => ended?,
         never = tell_returns(&inners) => match never? {},
@@ -64,9 +99,19 @@ async fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
+fn is_up(state: &LinkState) -> bool {
+    matches!(state, LinkState::Up { .. })
+}
+
+/// Waits until this router has opened the service port.
+async fn open(router: IpAddr, port: u16) {
+    while TcpStream::connect((router, port)).await.is_err() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
 /// Prints, each time that the links were lost, when they were back.
 async fn tell_returns(inners: &[Inner]) -> anyhow::Result<Infallible> {
-    let is_up = |state: &LinkState| matches!(state, LinkState::Up { .. });
     let first = inners.first().context("no links")?;
     loop {
         first.link_state().wait_for(|state| !is_up(state)).await?;
@@ -80,13 +125,13 @@ async fn tell_returns(inners: &[Inner]) -> anyhow::Result<Infallible> {
 }
 
 fn config(
-    router: &RouterAddress,
+    routers: &[RouterAddress],
     service_port: u16,
     key: Option<Key>,
     commands: PathBuf,
 ) -> anyhow::Result<Config> {
     Ok(Config {
-        routers: vec![router.clone()],
+        routers: routers.to_vec(),
         service_port,
         name: format!("car-{service_port}").parse()?,
         identity: format!("identity{service_port}").parse()?,

@@ -35,6 +35,9 @@ pub(crate) struct Load {
     /// How many connections take turns; where all of them wait, the next request is late
     #[arg(long, default_value = "64")]
     connections: usize,
+    /// A line for the head of each request
+    #[arg(long)]
+    header: Option<String>,
 }
 
 /// What came of it.
@@ -88,7 +91,7 @@ impl Load {
     fn client(&self, next: &AtomicU64, start: Instant) -> anyhow::Result<Seen> {
         // Else the kernel lets it sleep for 50 microseconds longer, to save wake-ups.
         rustix::thread::set_current_timer_slack(NonZeroU64::new(1))?;
-        let mut connection = Connection::open(self.address, &self.path)?;
+        let mut connection = self.connect()?;
         let mut seen = Seen::new()?;
         loop {
             let number = next.fetch_add(1, Ordering::Relaxed);
@@ -107,9 +110,16 @@ impl Load {
                 .record(u64::try_from(intended.elapsed().as_micros())?)?;
             if !is_good.unwrap_or(false) {
                 seen.failed += 1;
-                connection = Connection::open(self.address, &self.path)?;
+                connection = self.connect()?;
             }
         }
+    }
+
+    fn connect(&self) -> anyhow::Result<Connection> {
+        let Self { address, path, .. } = self;
+        let header = (self.header.as_ref()).map_or_else(String::new, |line| format!("{line}\r\n"));
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n{header}\r\n");
+        Connection::open(*address, request)
     }
 }
 
@@ -130,14 +140,14 @@ struct Connection {
 }
 
 impl Connection {
-    fn open(address: SocketAddr, path: &str) -> anyhow::Result<Self> {
+    fn open(address: SocketAddr, request: String) -> anyhow::Result<Self> {
         let stream =
             TcpStream::connect(address).with_context(|| format!("{address} can't be reached"))?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         Ok(Self {
             stream,
-            request: format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n"),
+            request,
             answer: vec![0; 16 * 1024],
         })
     }
