@@ -1,5 +1,6 @@
 //! Headers of a request that is passed on.
 
+use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::str::Split;
 use std::time::{Duration, Instant};
@@ -8,11 +9,11 @@ use hyper::HeaderMap;
 use hyper::header::{self, HeaderName, HeaderValue};
 use p2p_shared::names::RunId;
 
-use crate::http::response::text_value;
-
 /// What the member that a request came to says of it. One header, so that it takes the least time and fits
 /// beside all that a caller may send. It counts for nothing in any other request.
 const PASSED_ON: HeaderName = HeaderName::from_static("p2p-passed-on");
+/// Most bytes of that, of a caller with an IPv4 address.
+const USUAL_LENGTH: usize = 64;
 /// In an answer: this member does not hold the port.
 pub(crate) const NOT_THERE: HeaderName = HeaderName::from_static("p2p-not-there");
 
@@ -51,8 +52,11 @@ impl PassedOn {
         } = self;
         let (age, is_tls) = (self.begun.elapsed().as_millis(), u8::from(self.is_tls));
         let is_over = u8::from(self.is_over);
-        let text = format_args!("{port} {caller} {run} {age} {is_tls} {is_over}");
-        headers.insert(PASSED_ON, text_value(&text));
+        let mut text = String::with_capacity(USUAL_LENGTH);
+        // A string takes all that is written to it.
+        let _ = write!(text, "{port} {caller} {run} {age} {is_tls} {is_over}");
+        let value = HeaderValue::try_from(text);
+        headers.insert(PASSED_ON, value.unwrap_or(HeaderValue::from_static("?")));
     }
 
     /// Takes the header from a request of another member; `None` if a part is missing or wrong.
