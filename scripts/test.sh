@@ -104,5 +104,6 @@ for file in scripts/tests/*.sh; do
     check "tests of the scripts: $file" "$file"
 done
 check 'demo' scripts/demo.sh --smoke
+check 'demo of a mesh' scripts/demo-mesh.sh --smoke
 
 printf '\n%s passed, %s failed\n' "$passed" "$failed"

@@ -71,19 +71,21 @@ END
     done
     cat <<'END'
 worker, 64 connections, without `--mesh`|without-mesh-64 rps|the programs of `--programs`|base-without-mesh-64 rps|least 0.98
-the router killed, until another serves its car, p99|killed p99_s|||alone 2
+the router killed, until another serves its car, p99|killed p99_us|||alone 2000000
 requests of 2,000 that fail as all of NATS is killed|nats-down changed|||alone 0
 END
     for count in $mesh_counts; do
+        back=show
+        [ "$count" -gt 1000 ] || back='alone 5'
         for number in 1 2 3; do
             echo "$count idle links at router 1, CPU of router $number|member-$number-$count cpu_percent|||alone 0.5"
         done
         for number in 2 3; do
-            echo "$count idle links at router 1, memory for each of router $number|member-$number-$count each_kib|||alone 1"
+            echo "$count idle links at router 1, memory of router $number for each, with its listener|member-$number-$count each_kib|||alone 5"
         done
         cat <<END
 beside $count links, a new link known everywhere, p99|known-$count p99_us|||alone 50000
-their router killed, until all $count links are at others|cars-$count all_s|||alone 5
+their router killed, until all $count links are at others|cars-$count all_s|||$back
 END
     done
 }

@@ -44,6 +44,15 @@ if command -v wrk >/dev/null && [ "$(nproc)" -ge 2 ]; then
     ok 'nothing is left behind' tidy
 fi
 
+if command -v wrk >/dev/null && PATH=$PATH:/usr/sbin command -v nats-server >/dev/null; then
+    # shellcheck disable=SC2086
+    run "$bench" $few --only mesh
+    ok 'a mesh of three routers runs' [ "$code" = 0 ]
+    ok 'and through a hop stands beside directly' says "$out" '| worker through a hop, 64 connections |'
+    ok 'and no request fails without NATS' says "$out" 'as all of NATS is killed | 0 |'
+    ok 'nothing is left behind' tidy
+fi
+
 # shellcheck disable=SC2086
 "$bench" $few --only open --rounds 99 >"$work/long" 2>&1 &
 bench=$!
