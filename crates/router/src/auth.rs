@@ -7,4 +7,4 @@ pub mod certificate_command;
 pub mod key_command;
 pub mod key_store;
 pub(crate) mod session_cookie;
-mod signed_out;
+pub(crate) mod signed_out;

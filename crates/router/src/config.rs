@@ -2,10 +2,12 @@
 
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 use hyper::header::{self, HeaderName, HeaderValue};
+use p2p_shared::key::Fingerprint;
 use p2p_shared::os;
 use p2p_shared::settings::{CommandLine, CommonOptions, CommonTask, Settings};
 use tokio_rustls::TlsAcceptor;
@@ -164,8 +166,13 @@ pub struct Options {
     pub mesh_credentials: Option<PathBuf>,
     /// With --mesh: how the other routers reach the main port of this one
     /// [default: this host's name and the main port]
-    #[arg(long, value_name = "HOST:PORT", hide = cfg!(not(feature = "mesh")))]
+    #[arg(long, value_name = "HOST:PORT", hide = cfg!(not(feature = "mesh")), global = true)]
     pub mesh_address: Option<MemberAddress>,
+    /// With --mesh: take no keys, and end what they have open, while no other router was heard of for this
+    /// time: one of them may have been revoked [default: keys are taken for ever]
+    #[arg(long, value_name = "SECONDS", hide = cfg!(not(feature = "mesh")),
+        value_parser = clap::value_parser!(u32).range(5..))]
+    pub mesh_keys_stale: Option<u32>,
     /// Where the router keeps its keys and its certificate
     /// [default: $XDG_STATE_HOME/p2prouter or ~/.local/state/p2prouter]
     #[arg(long, value_name = "DIR", global = true)]
@@ -205,7 +212,7 @@ impl Settings for Options {
             "health" => Some(&["port", "bind", "proxy-protocol"]),
             "key" | "certificate" => Some(&["state-dir", "tls-cert", "tls-key", "domain"]),
             "port" => Some(&["port", "state-dir"]),
-            "mesh" => Some(&["state-dir"]),
+            "mesh" => Some(&["port", "mesh-address", "state-dir", "tls-cert", "tls-key"]),
             // `check` is there to find mistakes.
             _ => None,
         }
@@ -258,10 +265,12 @@ impl Options {
         if !self.mesh.is_empty() {
             return Err(usage(format!("--mesh: {}", mesh::config::NOT_BUILT)));
         }
-        if self.mesh.is_empty() && (self.mesh_credentials.is_some() || self.mesh_address.is_some())
-        {
+        let is_for_mesh = self.mesh_credentials.is_some()
+            || self.mesh_address.is_some()
+            || self.mesh_keys_stale.is_some();
+        if self.mesh.is_empty() && is_for_mesh {
             return Err(usage(
-                "--mesh-credentials and --mesh-address are of no use without --mesh",
+                "--mesh-credentials, --mesh-address and --mesh-keys-stale are of no use without --mesh",
             ));
         }
         // One of them may be reached without TLS, or be somebody else's.
@@ -284,6 +293,9 @@ impl Options {
             credentials: self.mesh_credentials.clone(),
             address: self.mesh_address.clone(),
             secret: mesh::config::read_secret(&self.state_dir()?)?,
+            keys_stale: self
+                .mesh_keys_stale
+                .map(|seconds| Duration::from_secs(seconds.into())),
         }))
     }
 
@@ -306,6 +318,30 @@ impl Options {
             Some(files) => Certificate::of_authority(files),
             None => Certificate::own_for(&self.state_dir()?, &self.certificate_names()),
         }
+    }
+
+    /// Returns how other routers reach the main port of this one.
+    ///
+    /// # Errors
+    /// If that is not known.
+    pub fn mesh_address(&self) -> anyhow::Result<MemberAddress> {
+        match &self.mesh_address {
+            Some(address) => Ok(address.clone()),
+            None => MemberAddress::of_this_host(self.port),
+        }
+    }
+
+    /// Returns the fingerprint of the router's own certificate, which is made if need be; `None`: the router
+    /// shows one of an authority.
+    ///
+    /// # Errors
+    /// If the certificate can't be read or stored.
+    pub fn fingerprint(&self) -> anyhow::Result<Option<Fingerprint>> {
+        let state_dir = self.state_dir()?;
+        if self.certificate_files().is_some() || certificate::read_note(&state_dir)?.is_some() {
+            return Ok(None);
+        }
+        Ok(Certificate::own(&state_dir)?.fingerprint())
     }
 
     /// Returns the proof for keys that are made now: from the settings here, otherwise from the
@@ -435,7 +471,11 @@ mod tests {
 
     #[test]
     fn what_is_for_a_mesh_needs_one() {
-        for alone in ["--mesh-address a:1", "--mesh-credentials a.creds"] {
+        for alone in [
+            "--mesh-address a:1",
+            "--mesh-credentials a.creds",
+            "--mesh-keys-stale 60",
+        ] {
             let sentence = refusal(alone).unwrap();
             assert!(sentence.contains("without --mesh"), "{sentence}");
         }

@@ -25,6 +25,9 @@ use crate::ops::metrics::Metrics;
 use crate::ops::on_link::OnLink;
 use crate::ops::shutdown::Shutdown;
 
+/// Purpose of the key that signs the session cookies of a mesh.
+const COOKIES: &str = "p2prouter mesh, session cookies, version 1";
+
 /// State that everything in a router shares.
 pub(crate) struct Context {
     pub config: Config,
@@ -77,6 +80,7 @@ impl Context {
         let mesh = config.mesh.as_ref();
         let mesh = mesh.map(|mesh| Mesh::new(mesh, main_port, &metrics, now));
         let mesh = mesh.transpose().context("the mesh")?.map(Arc::new);
+        let of_mesh = (config.mesh.as_ref()).map(|mesh| mesh.secret.derive(COOKIES, &[]));
         let limits = OpenFileLimits::of_this_process();
         let over_quota = &metrics.over_quota;
         let rules = PortRules {
@@ -95,7 +99,7 @@ impl Context {
         Ok(Self {
             hops: hops.map(Arc::new),
             mesh,
-            access: Access::by(config.keys.clone())?,
+            access: Access::by(config.keys.clone(), of_mesh.as_ref())?,
             unauthenticated: Arc::new(Unauthenticated::new(metrics.clone(), &limits)),
             quotas: Quotas {
                 consoles: Quota::new(limits.consoles, over_quota.clone()),

@@ -52,7 +52,8 @@ fn port(options: &Options, command: &PortCommand) -> anyhow::Result<()> {
 }
 
 fn mesh(options: &Options, command: &MeshCommand) -> anyhow::Result<()> {
-    mesh::config::run(command, &options.state_dir()?)
+    let (address, fingerprint) = (|| options.mesh_address(), || options.fingerprint());
+    mesh::config::run(command, &options.state_dir()?, address, fingerprint)
 }
 
 fn check(options: &Options) -> anyhow::Result<()> {

@@ -14,7 +14,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use p2p_shared::net::dialer::RouterAddress;
 use p2p_shared::timing;
 use parking_lot::{Mutex, RwLock};
 use ring::hmac;
@@ -33,6 +32,9 @@ pub(crate) mod hop;
 #[cfg(test)]
 pub(crate) mod hub;
 pub mod id;
+pub(crate) mod invite;
+pub(crate) mod join;
+mod keys;
 pub(crate) mod members;
 pub(crate) mod message;
 pub(crate) mod metrics;
@@ -50,7 +52,7 @@ pub(crate) use ask::GrantedPort;
 pub(crate) use claims::{ClaimRefused, PortClaim};
 pub use config::{MeshConfig, ServerUrl};
 pub use id::{MemberAddress, MemberId};
-pub(crate) use members::{Member, MemberState};
+pub(crate) use members::{Member, MemberState, ToldKeys};
 pub(crate) use queries::Elsewhere;
 pub use secret::MeshSecret;
 pub(crate) use state::Orphan;
@@ -84,6 +86,8 @@ pub(crate) struct Mesh {
     has_changed: Notify,
     /// Notified then, too, for all who wait.
     news: Notify,
+    /// Notified when a member has told of other keys.
+    key_news: Notify,
 }
 
 impl Mesh {
@@ -99,10 +103,7 @@ impl Mesh {
     ) -> anyhow::Result<Self> {
         let address = match &config.address {
             Some(address) => address.clone(),
-            None => MemberAddress(RouterAddress {
-                host: id::host_name()?,
-                port: main_port.port(),
-            }),
+            None => MemberAddress::of_this_host(main_port.port())?,
         };
         let began = (time, timing::now());
         let state = State::new(config.secret.clone(), address.clone(), at(began))?;
@@ -122,6 +123,7 @@ impl Mesh {
             changes: Mutex::default(),
             has_changed: Notify::new(),
             news: Notify::new(),
+            key_news: Notify::new(),
         })
     }
 

@@ -5,9 +5,11 @@ use std::time::Duration;
 mod bad_peers;
 mod claims;
 mod hops;
+mod join;
 mod keys;
 mod moves;
 mod names;
+mod shared_keys;
 mod ways;
 mod world;
 

@@ -101,6 +101,11 @@ impl Router {
             let following = routes::follow_mesh::run(context.clone(), mesh.clone());
             shutdown.spawn(following);
             shutdown.spawn(hops.clone().keep_in_touch());
+            shutdown.spawn(routes::follow_keys::run(
+                context.clone(),
+                mesh.clone(),
+                hops.clone(),
+            ));
         }
         let serving = routes::main_port::serve(context.clone(), listener.clone());
         shutdown.connections.spawn(serving);

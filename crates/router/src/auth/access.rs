@@ -47,15 +47,23 @@ pub(crate) enum Revoked {
     Key,
     #[error("this browser was signed out")]
     Session,
+    /// See [`AuthError::Stale`].
+    #[error("this router has not heard of the others of its mesh for too long, and takes no keys")]
+    Stale,
 }
 
 impl Access {
-    /// Makes access by these keys; without keys everyone may do everything. Blocks on the disk.
-    pub(crate) fn by(keys: Option<KeyStore>) -> anyhow::Result<Self> {
+    /// Makes access by these keys; without keys everyone may do everything. Cookies are signed with the
+    /// secret that a mesh has for them, if there is one. Blocks on the disk.
+    pub(crate) fn by(keys: Option<KeyStore>, of_mesh: Option<&[u8; 32]>) -> anyhow::Result<Self> {
         let Some(keys) = keys else {
             return Ok(Self::Open);
         };
-        let cookies = SessionCookies::open(keys.file().dir())?;
+        let dir = keys.file().dir();
+        let cookies = match of_mesh {
+            Some(secret) => SessionCookies::of_mesh(dir, secret)?,
+            None => SessionCookies::open(dir)?,
+        };
         Ok(Self::Keys(keys, Arc::new(cookies)))
     }
 
@@ -101,6 +109,9 @@ impl Access {
             && !headers.contains_key(AUTHORIZATION)
             && let Some(cookie) = cookies.shown(headers, is_tls)
         {
+            if keys.is_stale() {
+                return Err(refusal(pending, AuthError::Stale));
+            }
             let checked = cookies.check(cookie, SystemTime::now(), |id| keys.record(id));
             let checked = checked.map(|(record, session)| (record, Some(session)));
             return known(pending, keys, checked.ok_or(AuthError::SignedOut));
@@ -226,12 +237,20 @@ fn known(
 
 /// Makes the answer to a caller without a key, or with a wrong one.
 fn refusal(pending: &PendingConnection, error: AuthError) -> Problem {
-    let pause = match error {
-        AuthError::Missing | AuthError::SignedOut => None,
-        AuthError::Malformed | AuthError::Wrong => pending.wrong_key(),
-    };
-    let Some(pause) = pause else {
-        return Problem::unauthorized(error.to_string());
+    match error {
+        AuthError::Stale => return Problem::unavailable(error.to_string()),
+        AuthError::Missing | AuthError::SignedOut => {
+            return Problem::unauthorized(error.to_string());
+        }
+        AuthError::Malformed | AuthError::Wrong => {}
+    }
+    wrong(pending, &error.to_string())
+}
+
+/// Makes the answer to a wrong key, which counts.
+pub(crate) fn wrong(pending: &PendingConnection, error: &str) -> Problem {
+    let Some(pause) = pending.wrong_key() else {
+        return Problem::unauthorized(error);
     };
     let seconds = u32::try_from(pause.as_secs() + 1).unwrap_or(u32::MAX);
     let sentence = format!(
@@ -322,6 +341,7 @@ impl Caller {
     /// Checks that the caller's key is still in force, with the same record, and the session not over.
     pub(crate) fn check_revoked(&self) -> Result<(), Revoked> {
         match self {
+            Self::Holder(_, keys, _) if keys.is_stale() => Err(Revoked::Stale),
             Self::Holder(record, keys, _) if keys.record(&record.id).as_ref() != Some(record) => {
                 Err(Revoked::Key)
             }
@@ -342,8 +362,10 @@ impl Caller {
                 None => std::future::pending().await,
             }
         };
+        let stale = keys.until_stale();
         let mut keys = keys.changes();
         tokio::select! {
+            () = stale => Revoked::Stale,
             // No error: the store is here, and reports changes as long as it exists.
             _ = keys.wait_for(is_revoked) => Revoked::Key,
             () = over => Revoked::Session,

@@ -1,5 +1,6 @@
 //! `p2p-router key add | list | revoke`: makes, shows and revokes keys in the state directory. The
-//! running router follows the file; these commands never talk to it.
+//! running router follows the file; these commands never talk to it. In a mesh it leaves a note of who
+//! has heard of a change.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -8,7 +9,7 @@ use anyhow::Context;
 use clap::Subcommand;
 use p2p_shared::key::{Fingerprint, Role};
 
-use crate::auth::key_store::{KeyFile, KeyName, KeyRecord};
+use crate::auth::key_store::{HeardNote, KeyFile, KeyName, KeyRecord};
 use crate::net::port_range::PortRange;
 
 /// Shell command that reads a pasted key (ended with Ctrl-D) into the file where the programs look
@@ -35,7 +36,7 @@ pub enum KeyCommand {
     List,
     /// Make a key void at once, and close what it has open
     Revoke {
-        /// The key's name
+        /// The key's name, or its id
         name: KeyName,
     },
 }
@@ -129,6 +130,9 @@ fn run_on(
                 notes,
                 "revoked the key `{name}` ({id}, role {role}); a running router closes what it has open"
             )?;
+            if file.is_of_mesh() {
+                writeln!(notes, "{}", said_by_mesh(file)?)?;
+            }
             let is_admin = |role: Role| role.may_administer();
             if is_admin(role) && !file.list()?.iter().any(|record| is_admin(record.role)) {
                 writeln!(
@@ -139,6 +143,15 @@ fn run_on(
         }
     }
     Ok(())
+}
+
+/// Says which routers of the mesh have heard of the last change.
+fn said_by_mesh(file: &KeyFile) -> anyhow::Result<String> {
+    let note = HeardNote::wait_for(file.dir(), file.digest()?);
+    Ok(note.map_or_else(
+        || "revoked in this state directory alone: no running router of the mesh has seen it yet; the others learn it from one that runs here with --mesh".to_owned(),
+        |note| note.sentence(),
+    ))
 }
 
 fn range_or_any(text: &str) -> Result<PortRange, &'static str> {

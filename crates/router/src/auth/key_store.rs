@@ -4,12 +4,17 @@
 mod file;
 mod follow;
 mod format;
+mod heard;
+mod key_set;
 mod name;
+mod record;
 
 pub use file::KeyFile;
 pub(in crate::auth) use follow::POLL_EVERY;
-pub use format::KeyRecord;
+pub(crate) use heard::HeardNote;
+pub use key_set::KeySet;
 pub use name::{KeyName, ParseKeyNameError};
+pub use record::KeyRecord;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -27,9 +32,13 @@ struct Shared {
     file: KeyFile,
     /// Keys in force.
     keys: watch::Sender<HashMap<KeyId, KeyRecord>>,
-    /// Lock from reading the file until its keys are in force: of two reloads at the same time, the
-    /// older content can't come last.
-    reloading: Mutex<()>,
+    /// All that is known of keys, as it was read last. Locked from reading the file until its keys are in
+    /// force: of two reloads at the same time, the older content can't come last.
+    known: Mutex<KeySet>,
+    /// Digest of that.
+    digest: watch::Sender<u64>,
+    /// True while no key is taken, as too little is known of the other routers of a mesh.
+    is_stale: watch::Sender<bool>,
     /// Hash that is compared for a key that does not exist; nobody has its secret.
     nobody: KeyHash,
 }
@@ -57,6 +66,11 @@ pub enum AuthError {
         "you are signed out: this browser was signed out, the key was revoked, or it is a month since you signed in; sign in again"
     )]
     SignedOut,
+    /// The router is in a mesh, and may not know what was revoked elsewhere.
+    #[error(
+        "this router has not heard of the others of its mesh for so long that it takes no keys (--mesh-keys-stale): ask another router, or wait until it hears of them"
+    )]
+    Stale,
 }
 
 impl std::fmt::Debug for KeyStore {
@@ -71,7 +85,9 @@ impl KeyStore {
         let store = Self(Arc::new(Shared {
             file: KeyFile::in_dir(dir),
             keys: watch::Sender::default(),
-            reloading: Mutex::new(()),
+            known: Mutex::default(),
+            digest: watch::Sender::new(KeySet::default().digest()),
+            is_stale: watch::Sender::new(false),
             nobody: Key::generate()?.hash(),
         }));
         store.reload()?;
@@ -102,6 +118,9 @@ impl KeyStore {
     ///
     /// If the key is wrong or revoked. An unknown id and a wrong secret take the same steps.
     pub fn find(&self, key: &Key) -> Result<KeyRecord, AuthError> {
+        if self.is_stale() {
+            return Err(AuthError::Stale);
+        }
         let hash = key.hash();
         let keys = self.0.keys.borrow();
         let record = keys.get(&key.id());
@@ -110,6 +129,30 @@ impl KeyStore {
             Some(record) if right => Ok(record.clone()),
             _ => Err(AuthError::Wrong),
         }
+    }
+
+    /// Sets whether the keys are too old to be taken. What they have open ends then.
+    pub(crate) fn set_stale(&self, is_stale: bool) {
+        self.0.is_stale.send_if_modified(|was| {
+            let has_changed = *was != is_stale;
+            *was = is_stale;
+            has_changed
+        });
+    }
+
+    pub(crate) fn is_stale(&self) -> bool {
+        *self.0.is_stale.borrow()
+    }
+
+    /// Waits until no key is taken any more.
+    pub(crate) async fn until_stale(&self) {
+        // No error: the sender is here.
+        let _ = self
+            .0
+            .is_stale
+            .subscribe()
+            .wait_for(|is_stale| *is_stale)
+            .await;
     }
 
     /// Returns true if the key still exists.
@@ -141,17 +184,52 @@ impl KeyStore {
     /// Puts the file's keys in force; returns `false` if there is no file. After an error the keys
     /// stay as they are. Blocks on the disk.
     pub(crate) fn reload(&self) -> anyhow::Result<bool> {
-        let _reloading = self.0.reloading.lock();
-        let records = self.0.file.read()?;
-        let exists = records.is_some();
-        let records = records.unwrap_or_default().into_iter();
-        let new = records.map(|record| (record.id, record)).collect();
+        let mut known = self.0.known.lock();
+        let found = self.0.file.read()?;
+        let exists = found.is_some();
+        self.put_in_force(&mut known, found.unwrap_or_default());
+        Ok(exists)
+    }
+
+    fn put_in_force(&self, known: &mut KeySet, new: KeySet) {
+        let records = new.records().iter();
+        let in_force = records.map(|record| (record.id, record.clone())).collect();
         self.0.keys.send_if_modified(|keys| {
-            let has_changed = *keys != new;
-            *keys = new;
+            let has_changed = *keys != in_force;
+            *keys = in_force;
             has_changed
         });
-        Ok(exists)
+        self.0.digest.send_if_modified(|digest| {
+            let before = std::mem::replace(digest, new.digest());
+            before != *digest
+        });
+        *known = new;
+    }
+
+    /// Returns all that is known of keys, as text, for the other routers of a mesh.
+    pub(crate) fn to_text(&self) -> anyhow::Result<String> {
+        Ok(format::to_text(&self.0.known.lock())?)
+    }
+
+    /// Puts in force what another router of the mesh knows, too, and keeps it in the file. If it can't be
+    /// kept, it is in force all the same. Blocks on the disk.
+    ///
+    /// # Errors
+    /// If that is no set of keys, or the file can't be read or written.
+    pub(crate) fn merge(&self, text: &str) -> anyhow::Result<()> {
+        let theirs = format::from_text(text).map_err(|error| anyhow::anyhow!("its keys{error}"))?;
+        let mut known = self.0.known.lock();
+        let merged = known.merge(&theirs);
+        self.put_in_force(&mut known, merged.clone());
+        self.0.file.edit(|keys| {
+            *keys = keys.merge(&merged);
+            Ok(())
+        })
+    }
+
+    /// Returns the digest of all that is known of keys, and reports when it changes.
+    pub(crate) fn digest(&self) -> watch::Receiver<u64> {
+        self.0.digest.subscribe()
     }
 }
 

@@ -9,7 +9,7 @@
 
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, anyhow};
 use data_encoding::HEXLOWER;
@@ -20,7 +20,7 @@ use p2p_shared::os::random_u64;
 use ring::hmac;
 
 use crate::auth::key_store::KeyRecord;
-use crate::auth::signed_out::{SignedOut, Stamp};
+use crate::auth::signed_out::{SignedOut, Stamp, seconds};
 use crate::ops::state_file::StateFile;
 
 /// Lifetime of a cookie. Long enough that a weekend's car doesn't ask each time, and short enough
@@ -116,6 +116,21 @@ impl SessionCookies {
             secret,
             signed_out,
         })
+    }
+
+    /// Reads as [`open`](Self::open) does, with a secret that all routers of a mesh have: a cookie of one is
+    /// good at all.
+    pub(crate) fn of_mesh(state_dir: &Path, secret: &[u8; SECRET_BYTES]) -> anyhow::Result<Self> {
+        Ok(Self {
+            file: StateFile::new(state_dir, FILE_NAME),
+            secret: OnceLock::from(Secret::new(secret)),
+            signed_out: SignedOut::open(state_dir)?,
+        })
+    }
+
+    /// The cookies that are signed out.
+    pub(crate) fn signed_out(&self) -> &Arc<SignedOut> {
+        &self.signed_out
     }
 
     /// Follows for ever what other routers with this state directory sign out.
@@ -247,15 +262,10 @@ fn message(id: &KeyId, stamp: Stamp, hash: &KeyHash) -> String {
     format!("{DOMAIN}\0{id}\0{stamp}\0{hash}")
 }
 
-/// Returns the wall clock's time, because a cookie outlives this process. A clock that is an hour
-/// wrong makes a month an hour longer or shorter.
-fn seconds(time: SystemTime) -> u64 {
-    let since = time.duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| since.as_secs())
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::UNIX_EPOCH;
+
     use p2p_shared::key::{Key, Role};
     use proptest::prelude::*;
 
@@ -436,6 +446,22 @@ mod tests {
             assert_eq!(check(cookies, &mine, now, known), None);
             assert_eq!(check(cookies, &other, now, known), Some(record(&key)));
         }
+    }
+
+    #[test]
+    fn a_cookie_of_one_router_of_a_mesh_is_good_at_all_of_them_and_at_no_others() {
+        let at = |secret: u8| {
+            let folder = tempfile::tempdir().unwrap();
+            SessionCookies::of_mesh(folder.path(), &[secret; SECRET_BYTES]).unwrap()
+        };
+        let [one, two, stranger] = [at(7), at(7), at(8)];
+        let key = Key::generate().unwrap();
+        let now = SystemTime::now();
+        let cookie = one.issue(key.id(), &key.hash(), now).unwrap();
+        let known = |_: &KeyId| Some(record(&key));
+        assert_eq!(check(&two, &cookie, now, known), Some(record(&key)));
+        assert_eq!(check(&stranger, &cookie, now, known), None);
+        assert_eq!(one.name(true), two.name(true));
     }
 
     #[test]

@@ -7,10 +7,12 @@ use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, anyhow};
 use p2p_shared::key::KeyId;
 use parking_lot::Mutex;
+use ring::digest;
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
@@ -101,6 +103,14 @@ impl OfKey {
         }
     }
 
+    /// Returns true if some cookie that has not ended by now is signed out by this and not by what is known.
+    fn is_news_to(&self, known: Option<&Self>, now: u64) -> bool {
+        let is_new =
+            |stamp: &Stamp| stamp.end > now && !known.is_some_and(|known| known.has(*stamp));
+        let until = known.map_or(0, |known| known.until);
+        self.until > until.max(now) || self.stamps.iter().any(is_new)
+    }
+
     /// Forgets what has ended by now. Returns true if something is left.
     fn forget(&mut self, now: u64) -> bool {
         self.stamps.retain(|stamp| stamp.end > now);
@@ -108,11 +118,36 @@ impl OfKey {
     }
 }
 
+type OfKeys = HashMap<KeyId, OfKey>;
+
+/// Number that tells one list from another, and changes with it.
+#[derive(Debug)]
+pub(crate) struct SignedOutDigest(watch::Receiver<OfKeys>);
+
+impl SignedOutDigest {
+    /// Returns the number now.
+    pub(crate) fn get(&mut self) -> u64 {
+        let text = text(&self.0.borrow_and_update());
+        let mut lines: Vec<&str> = text.lines().collect();
+        lines.sort_unstable();
+        let hash = digest::digest(&digest::SHA256, lines.join("\n").as_bytes());
+        let first = hash.as_ref().first_chunk().copied();
+        first.map_or(0, u64::from_be_bytes)
+    }
+
+    /// Waits until the list may have changed since the number was returned.
+    pub(crate) async fn changed(&mut self) {
+        if self.0.changed().await.is_err() {
+            std::future::pending().await
+        }
+    }
+}
+
 /// The cookies that are signed out.
 #[derive(Debug)]
-pub(super) struct SignedOut {
+pub(crate) struct SignedOut {
     file: StateFile,
-    keys: watch::Sender<HashMap<KeyId, OfKey>>,
+    keys: watch::Sender<OfKeys>,
     /// The number of changes so far. Changed with the cookies.
     changes: AtomicU64,
     /// The number of changes that are in the file. Locked from reading the cookies until they are in the
@@ -153,8 +188,40 @@ impl SignedOut {
     /// Signs a cookie out, at once, and keeps that. `now` is in seconds since 1970. Blocks on the
     /// disk.
     pub(super) fn add(&self, key: KeyId, stamp: Stamp, now: u64) -> anyhow::Result<()> {
+        self.change(|keys| add(keys, key, stamp), now)
+    }
+
+    /// Returns the list as text, for the other routers of a mesh.
+    pub(crate) fn to_text(&self) -> String {
+        text(&self.keys.borrow())
+    }
+
+    /// Signs out what another router of the mesh has signed out, and keeps that. Blocks on the disk.
+    ///
+    /// # Errors
+    /// If that is no list, or the file can't be read or written.
+    pub(crate) fn merge(&self, theirs: &str, now: SystemTime) -> anyhow::Result<()> {
+        let now = seconds(now);
+        let theirs = read(theirs).context("its cookies that are signed out")?;
+        let is_news = {
+            let keys = self.keys.borrow();
+            let mut theirs = theirs.iter();
+            theirs.any(|(key, of_key)| of_key.is_news_to(keys.get(key), now))
+        };
+        if !is_news {
+            return Ok(());
+        }
+        self.change(|keys| merge(keys, theirs), now)
+    }
+
+    /// Follows the number that tells one list from another.
+    pub(crate) fn digest(&self) -> SignedOutDigest {
+        SignedOutDigest(self.keys.subscribe())
+    }
+
+    fn change(&self, change: impl FnOnce(&mut OfKeys), now: u64) -> anyhow::Result<()> {
         self.keys.send_modify(|keys| {
-            add(keys, key, stamp);
+            change(keys);
             self.changes.fetch_add(1, Ordering::SeqCst);
         });
         let change = self.changes.load(Ordering::SeqCst);
@@ -201,31 +268,40 @@ impl SignedOut {
     fn merge_file(&self) -> anyhow::Result<()> {
         let text = self.file.read(MAX_FILE)?.unwrap_or_default();
         let kept = read(&text).with_context(|| format!("{}", self.file.path().display()))?;
-        self.keys.send_modify(|keys| {
-            for (key, of_key) in kept {
-                keys.entry(key).or_default().merge(of_key);
-            }
-        });
+        self.keys.send_modify(|keys| merge(keys, kept));
         Ok(())
     }
 }
 
-fn has(keys: &HashMap<KeyId, OfKey>, key: &KeyId, stamp: Stamp) -> bool {
+fn has(keys: &OfKeys, key: &KeyId, stamp: Stamp) -> bool {
     keys.get(key).is_some_and(|of_key| of_key.has(stamp))
 }
 
 /// Adds a cookie of this key, within the bounds.
-fn add(keys: &mut HashMap<KeyId, OfKey>, key: KeyId, stamp: Stamp) {
+fn add(keys: &mut OfKeys, key: KeyId, stamp: Stamp) {
     keys.entry(key).or_default().add(stamp);
-    let count: usize = keys.values().map(|of_key| of_key.stamps.len()).sum();
-    if count > MOST_IN_ALL
-        && let Some(most) = keys.values_mut().max_by_key(|of_key| of_key.stamps.len())
-    {
-        most.forget_oldest();
+    keep_bound(keys);
+}
+
+/// Adds the cookies of another list, within the bounds.
+fn merge(keys: &mut OfKeys, others: OfKeys) {
+    for (key, of_key) in others {
+        keys.entry(key).or_default().merge(of_key);
+        keep_bound(keys);
     }
 }
 
-fn text(keys: &HashMap<KeyId, OfKey>) -> String {
+fn keep_bound(keys: &mut OfKeys) {
+    let mut count: usize = keys.values().map(|of_key| of_key.stamps.len()).sum();
+    while count > MOST_IN_ALL
+        && let Some(most) = keys.values_mut().max_by_key(|of_key| of_key.stamps.len())
+    {
+        most.forget_oldest();
+        count -= 1;
+    }
+}
+
+fn text(keys: &OfKeys) -> String {
     let mut text = String::new();
     // Writing to a string can't fail.
     for (key, of_key) in keys {
@@ -239,8 +315,8 @@ fn text(keys: &HashMap<KeyId, OfKey>) -> String {
     text
 }
 
-fn read(text: &str) -> anyhow::Result<HashMap<KeyId, OfKey>> {
-    let mut keys = HashMap::<KeyId, OfKey>::new();
+fn read(text: &str) -> anyhow::Result<OfKeys> {
+    let mut keys = OfKeys::new();
     for (at, line) in text.lines().enumerate() {
         let context = || format!("line {}", at + 1);
         let (key, rest) = line.split_once(' ').with_context(context)?;
@@ -251,6 +327,13 @@ fn read(text: &str) -> anyhow::Result<HashMap<KeyId, OfKey>> {
         }
     }
     Ok(keys)
+}
+
+/// Returns the wall clock's time, because a cookie outlives this process. A clock that is an hour
+/// wrong makes a month an hour longer or shorter.
+pub(super) fn seconds(time: SystemTime) -> u64 {
+    let since = time.duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs())
 }
 
 #[cfg(test)]
@@ -348,6 +431,32 @@ mod tests {
         one.add(key, stamp(7, 3), 1).unwrap();
         let again = SignedOut::open(folder.path()).unwrap();
         assert!((1..=3).all(|n| again.has(&key, stamp(7, n))));
+    }
+
+    #[test]
+    fn routers_of_a_mesh_sign_out_what_any_of_them_has_signed_out() {
+        let folders = [(); 2].map(|()| tempfile::tempdir().unwrap());
+        let key = Key::generate().unwrap().id();
+        let [one, two] = folders
+            .each_ref()
+            .map(|folder| SignedOut::open(folder.path()).unwrap());
+        let [mut of_one, mut of_two] = [one.digest(), two.digest()];
+        assert_eq!(of_one.get(), of_two.get());
+        one.add(key, stamp(7, 1), 1).unwrap();
+        two.add(key, stamp(8, 2), 1).unwrap();
+        assert_ne!(of_one.get(), of_two.get());
+        let now = UNIX_EPOCH + std::time::Duration::from_secs(1);
+        two.merge(&one.to_text(), now).unwrap();
+        one.merge(&two.to_text(), now).unwrap();
+        assert_eq!(of_one.get(), of_two.get());
+        for folder in &folders {
+            let again = SignedOut::open(folder.path()).unwrap();
+            assert!(again.has(&key, stamp(7, 1)) && again.has(&key, stamp(8, 2)));
+        }
+        // What is known wakes nobody.
+        two.merge(&one.to_text(), now).unwrap();
+        assert!(!of_two.0.has_changed().unwrap());
+        assert!(one.merge("x", now).is_err());
     }
 
     #[tokio::test]

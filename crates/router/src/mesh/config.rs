@@ -4,19 +4,21 @@ use std::fmt;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, bail, ensure};
 use clap::Subcommand;
 use data_encoding::HEXLOWER;
+use p2p_shared::key::Fingerprint;
 use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
 
 use crate::mesh::id::MemberAddress;
+use crate::mesh::invite::{self, Invitation};
+use crate::mesh::join;
 use crate::mesh::secret::{MeshSecret, SECRET_BYTES};
-use crate::ops::state_file::StateFile;
+use crate::ops::state_file::{MESH_FILE, StateFile};
 
-/// File of the mesh's secret in the state directory.
-const FILE_NAME: &str = "mesh.toml";
 /// Most bytes that are read of that file.
 const MAX_FILE: u64 = 4096;
 /// Version of that file.
@@ -37,6 +39,8 @@ pub struct MeshConfig {
     /// How the other members reach this one's main port; `None`: by this host's name.
     pub address: Option<MemberAddress>,
     pub secret: MeshSecret,
+    /// Time without another member after which no key is taken; `None`: keys are taken for ever.
+    pub keys_stale: Option<Duration>,
 }
 
 /// URL of a NATS server. It may have a password, and is not printed.
@@ -83,8 +87,15 @@ impl fmt::Debug for ServerUrl {
 
 #[derive(Debug, Subcommand)]
 pub enum MeshCommand {
-    /// Make a mesh: write its secret into the state directory, to be copied to the other routers
+    /// Make a mesh: write its secret into the state directory
     New,
+    /// Print a line by which one other router can join, within 15 minutes
+    Invite,
+    /// Join the mesh of the router that printed this line: fetch its secret, keys and certificate
+    Join {
+        /// What `mesh invite` printed; without it, it is read from standard input
+        line: Option<String>,
+    },
 }
 
 /// What the file has.
@@ -101,11 +112,11 @@ struct MeshFile {
 /// # Errors
 /// If there is none, or it can't be read.
 pub(crate) fn read_secret(state_dir: &Path) -> anyhow::Result<MeshSecret> {
-    let file = StateFile::new(state_dir, FILE_NAME);
+    let file = StateFile::new(state_dir, MESH_FILE);
     let path = file.path().display();
     let Some(text) = file.read(MAX_FILE)? else {
         bail!(
-            "--mesh: there is no {path}: make a mesh with `p2p-router mesh new`, or copy this file, keys.toml and tls.pem from the state directory of a router that is in it"
+            "--mesh: there is no {path}: make a mesh with `p2p-router mesh new`, or join one with the line that `p2p-router mesh invite` prints on a router that is in it"
         );
     };
     let content: MeshFile =
@@ -124,13 +135,50 @@ pub(crate) fn read_secret(state_dir: &Path) -> anyhow::Result<MeshSecret> {
     Ok(MeshSecret::new(secret))
 }
 
-/// Runs a subcommand on the mesh of the router with this state directory. Blocks on the disk.
+/// Runs a subcommand on the mesh of the router with this state directory. `address` and `fingerprint` are called
+/// for an invitation only. Blocks on the disk.
 ///
 /// # Errors
 /// A sentence for the terminal.
-pub fn run(command: &MeshCommand, state_dir: &Path) -> anyhow::Result<()> {
-    let MeshCommand::New = command;
-    let file = StateFile::new(state_dir, FILE_NAME);
+pub fn run(
+    command: &MeshCommand,
+    state_dir: &Path,
+    address: impl FnOnce() -> anyhow::Result<MemberAddress>,
+    fingerprint: impl FnOnce() -> anyhow::Result<Option<Fingerprint>>,
+) -> anyhow::Result<()> {
+    match command {
+        MeshCommand::New => make(state_dir),
+        MeshCommand::Invite => {
+            read_secret(state_dir)?;
+            let (router, fingerprint) = (address()?, fingerprint()?);
+            let line = Invitation {
+                token: invite::make(state_dir, SystemTime::now())?,
+                router,
+                fingerprint,
+            };
+            writeln!(io::stdout(), "{}", line.expose())?;
+            say(
+                "this line is good for 15 minutes, once, and whoever has it gets the secret of the mesh. On the other router's host, as its user, run: p2p-router mesh join LINE",
+            );
+            Ok(())
+        }
+        MeshCommand::Join { line } => {
+            let line = line
+                .clone()
+                .map_or_else(|| io::read_to_string(io::stdin()), Ok)?;
+            say(&join::join(&line.parse()?, state_dir)?);
+            Ok(())
+        }
+    }
+}
+
+fn say(sentence: &str) {
+    // A closed standard error is no failure.
+    let _ = writeln!(io::stderr(), "{sentence}");
+}
+
+fn make(state_dir: &Path) -> anyhow::Result<()> {
+    let file = StateFile::new(state_dir, MESH_FILE);
     let make = || {
         let mut secret = [0; SECRET_BYTES];
         getrandom::fill(&mut secret).context("a random number")?;
@@ -149,14 +197,10 @@ pub fn run(command: &MeshCommand, state_dir: &Path) -> anyhow::Result<()> {
         is_new,
         "{path} is there: this router has a mesh, and its other members would not know another secret (remove the file to make one nevertheless)"
     );
-    let dir = state_dir.display();
-    // A closed standard error is no failure.
-    let _ = writeln!(
-        io::stderr(),
+    say(&format!(
         "the secret of the mesh is in {path}.\n\
-         Copy mesh.toml, keys.toml and tls.pem from {dir} to the state directory of each other router, \
-         each readable by its owner alone, and start all with --mesh nats://HOST:4222 --mesh-address HOST:PORT"
-    );
+         Start this router with --mesh nats://HOST:4222 --mesh-address HOST:PORT, and let each other one join with the line that `p2p-router mesh invite` prints here"
+    ));
     Ok(())
 }
 
@@ -171,8 +215,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let missing = read_secret(dir.path()).unwrap_err().to_string();
         assert!(missing.contains("p2p-router mesh new"), "{missing}");
-        run(&MeshCommand::New, dir.path()).unwrap();
-        let path = dir.path().join(FILE_NAME);
+        make(dir.path()).unwrap();
+        let path = dir.path().join(MESH_FILE);
         assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
         let key = || read_secret(dir.path()).unwrap().derive("a purpose", &[]);
         let made = key();
@@ -180,14 +224,14 @@ mod tests {
             made,
             MeshSecret::new([0; SECRET_BYTES]).derive("a purpose", &[])
         );
-        assert!(run(&MeshCommand::New, dir.path()).is_err());
+        assert!(make(dir.path()).is_err());
         assert_eq!(key(), made);
     }
 
     #[test]
     fn what_is_no_secret_is_refused_without_showing_it() {
         let dir = tempfile::tempdir().unwrap();
-        let file = StateFile::new(dir.path(), FILE_NAME);
+        let file = StateFile::new(dir.path(), MESH_FILE);
         for text in [
             "",
             "version = 1\nsecret = \"abcdef\"\n",

@@ -32,6 +32,7 @@ mod exchange;
 pub(crate) mod handshake;
 pub(crate) mod headers;
 mod heard;
+pub(crate) mod keys;
 mod peer;
 mod ping;
 mod relay;

@@ -98,6 +98,21 @@ impl Epoch {
 #[serde(try_from = "String", into = "String")]
 pub struct MemberAddress(pub RouterAddress);
 
+impl MemberAddress {
+    /// The address of a router with this main port, by this host's name.
+    ///
+    /// # Errors
+    /// If the name is none that others could know, or the port may be any.
+    pub(crate) fn of_this_host(port: u16) -> anyhow::Result<Self> {
+        anyhow::ensure!(
+            port != 0,
+            "the main port is 0, which means any free one: give the address with --mesh-address"
+        );
+        let host = host_name()?;
+        Ok(Self(RouterAddress { host, port }))
+    }
+}
+
 impl FromStr for MemberAddress {
     type Err = String;
 

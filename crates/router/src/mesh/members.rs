@@ -16,8 +16,10 @@ use crate::mesh::id::{MemberAddress, MemberId, Start};
 use crate::mesh::message::{Alive, Heard};
 use crate::mesh::seal::StartKey;
 
+mod keys;
 mod known;
 
+pub(crate) use keys::ToldKeys;
 use known::Known;
 pub(crate) use known::{Member, MemberEvent, MemberState};
 
@@ -50,6 +52,12 @@ pub(crate) struct Members {
     is_awaited: bool,
     /// The bus is down, or was so until this moment less [`AWAY`]: silence means nothing.
     deaf_until: Option<Instant>,
+    /// Members that are gone, and when each was heard last.
+    gone: BTreeMap<String, Instant>,
+    /// When any member was heard last.
+    heard_at: Instant,
+    /// Somebody has told of other keys.
+    have_keys_changed: bool,
 }
 
 impl Members {
@@ -65,6 +73,9 @@ impl Members {
             strangers: BTreeMap::new(),
             is_awaited: false,
             deaf_until: None,
+            gone: BTreeMap::new(),
+            heard_at: now,
+            have_keys_changed: false,
         })
     }
 
@@ -120,6 +131,8 @@ impl Members {
     /// Notes that a member, which is known, lives.
     pub(crate) fn alive(&mut self, of: Start, alive: &Alive, now: Instant) -> Option<MemberEvent> {
         let known = self.known.get_mut(&of)?;
+        self.have_keys_changed |= known.member.keys != alive.keys;
+        self.heard_at = now;
         let was_away = known.member.is_away();
         known.hear(alive, now);
         let member = was_away.then(|| known.member.clone())?;
@@ -155,6 +168,9 @@ impl Members {
         let known = Known::new(of, number, key, alive, now);
         let member = known.member.clone();
         self.known.insert(of, known);
+        self.gone.remove(&member.address.to_string());
+        self.heard_at = now;
+        self.have_keys_changed = true;
         Some(MemberEvent::Joined(member))
     }
 
@@ -250,7 +266,7 @@ impl Members {
         };
         let over = self.known.iter().filter(|(_, known)| is_over(known));
         let over: Vec<Start> = over.map(|(start, _)| *start).collect();
-        let mut events = Vec::new();
+        let (mut events, mut gone) = (Vec::new(), Vec::new());
         self.known.retain(|start, known| {
             if known.silence(now) >= AWAY {
                 events.extend(known.go_away(known.heard_at));
@@ -258,9 +274,16 @@ impl Members {
             let is_over = over.contains(start);
             if is_over {
                 events.push(MemberEvent::Gone(known.member.clone()));
+                gone.push((known.member.address.to_string(), known.told_at));
             }
             !is_over
         });
+        for (router, at) in gone {
+            let is_back = (self.known.values()).any(|it| it.member.address.to_string() == router);
+            if !is_back && self.gone.len() < MOST {
+                self.gone.insert(router, at);
+            }
+        }
         events
     }
 

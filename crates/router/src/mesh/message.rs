@@ -59,11 +59,24 @@ pub(crate) struct Alive {
     /// Revision and digest of its table.
     pub rev: u64,
     pub digest: u64,
+    /// What it knows of keys; `None`: it has none (`--open`), or is of a version that does not tell.
+    #[serde(default)]
+    pub keys: Option<KeyDigests>,
     /// Random number that whoever wants to be known by this member has to repeat: what was recorded
     /// before does not have it.
     pub challenge: u64,
     /// The members that it hears, each with its challenge.
     pub heard: List<Heard, MOST_MEMBERS>,
+}
+
+/// Numbers that tell what one member knows of keys from what another knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct KeyDigests {
+    /// Of the keys and of those that were revoked.
+    pub keys: u64,
+    /// Of the session cookies that were signed out.
+    #[serde(default)]
+    pub signed_out: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -122,6 +135,21 @@ pub(crate) struct ClaimAnswer {
     pub epoch: Option<Epoch>,
     #[serde(default)]
     pub held_since: Option<u64>,
+}
+
+impl KeyDigests {
+    /// Text for a header.
+    pub(crate) fn to_text(self) -> String {
+        format!("{:016x}-{:016x}", self.keys, self.signed_out)
+    }
+
+    pub(crate) fn from_text(text: &str) -> Option<Self> {
+        let (keys, signed_out) = text.split_once('-')?;
+        Some(Self {
+            keys: u64::from_str_radix(keys, 16).ok()?,
+            signed_out: u64::from_str_radix(signed_out, 16).ok()?,
+        })
+    }
 }
 
 impl WireEntry {

@@ -12,7 +12,7 @@ use crate::mesh::directory::Directory;
 use crate::mesh::exchange::{Inflow, Outflow};
 use crate::mesh::id::{MemberAddress, MemberId, Start};
 use crate::mesh::members::{ALIVE, MemberEvent, Members};
-use crate::mesh::message::{Alive, Message, Topic};
+use crate::mesh::message::{Alive, KeyDigests, Message, Topic};
 use crate::mesh::record::PortRecord;
 use crate::mesh::secret::MeshSecret;
 
@@ -62,6 +62,7 @@ pub(crate) struct State {
     pub members: Members,
     pub claims: Claims,
     pub load: Load,
+    keys: Option<KeyDigests>,
     secret: MeshSecret,
     address: MemberAddress,
     started: u64,
@@ -100,6 +101,7 @@ impl State {
             members: Members::new(start, now.instant)?,
             claims: Claims::default(),
             load: Load::default(),
+            keys: None,
             secret,
             address,
             started: now.clock,
@@ -214,6 +216,17 @@ impl State {
         }
     }
 
+    /// Tells the others, at once, what this router knows of keys.
+    pub(crate) fn set_keys(&mut self, keys: KeyDigests) {
+        if self.keys.replace(keys) != Some(keys) {
+            self.alive_at = None;
+        }
+    }
+
+    pub(crate) fn keys(&self) -> Option<KeyDigests> {
+        self.keys
+    }
+
     pub(crate) fn drain(&mut self) {
         self.is_draining = true;
         self.alive_at = None;
@@ -244,6 +257,7 @@ impl State {
             consoles: self.load.consoles,
             rev: own.rev,
             digest: own.digest,
+            keys: self.keys,
             challenge,
             heard: heard.into_iter().collect(),
         };

@@ -116,6 +116,7 @@ impl Mesh {
         let changed = state.take_changed();
         let orphans = state.take_orphans();
         let members = state.members.present().count() + 1;
+        self.tell_key_news(&mut state);
         drop(state);
         self.metrics
             .members

@@ -54,6 +54,7 @@ impl TestMember {
             credentials: None,
             address: Some(address.parse().unwrap()),
             secret: MeshSecret::new(secret),
+            keys_stale: None,
         }
     }
 

@@ -92,6 +92,7 @@ async fn a_router_with_another_secret_passes_nothing_on() {
         state: crate::mesh::MemberState::Present,
         links: 0,
         consoles: 0,
+        keys: None,
     };
     let why = hops.reach(&member).await.unwrap_err().to_string();
     assert!(why.contains("end of file") || why.contains("eof"), "{why}");

@@ -21,23 +21,47 @@ use crate::car::registry::claim::{Claim, Granted, Refused};
 use crate::car::saved_ports::PortState;
 use crate::config::Config;
 use crate::mesh::hub::Hub;
+use crate::mesh::{MeshConfig, MeshSecret};
 use crate::net::client_net::QuotaOwner;
+use crate::ops::state_file::{MESH_FILE, StateFile};
 
-struct Keyed {
-    place: Place,
-    keys: KeyStore,
-    state: tempfile::TempDir,
-    certificate: Certificate,
+pub(super) struct Keyed {
+    pub place: Place,
+    pub keys: KeyStore,
+    pub state: tempfile::TempDir,
+    pub certificate: Certificate,
 }
 
 impl Keyed {
-    async fn start(number: u8, shared: &Path, hub: &Hub) -> Self {
+    pub(super) async fn start(number: u8, shared: &Path, hub: &Hub) -> Self {
+        Self::with(number, shared, hub, None).await
+    }
+
+    /// One that takes no keys after this time without another router.
+    pub(super) async fn with(
+        number: u8,
+        shared: &Path,
+        hub: &Hub,
+        keys_stale: Option<Duration>,
+    ) -> Self {
         let state = tempfile::tempdir().unwrap();
+        // Others may have what is here.
+        let secret = format!("version = 1\nsecret = \"{}\"\n", "07".repeat(32));
+        let mesh = StateFile::new(state.path(), MESH_FILE);
+        mesh.replace(&secret).unwrap();
         let keys = KeyStore::open(state.path()).unwrap();
         let certificate = Certificate::own(shared).unwrap();
+        std::fs::copy(shared.join("tls.pem"), state.path().join("tls.pem")).unwrap();
         let config = Config {
             keys: Some(keys.clone()),
             certificate: Some(certificate.clone()),
+            mesh: Some(MeshConfig {
+                servers: Vec::new(),
+                credentials: None,
+                address: None,
+                secret: MeshSecret::new([7; 32]),
+                keys_stale,
+            }),
             ..config(number)
         };
         let place = Place::with(config, [7; 32], hub).await;
@@ -49,7 +73,7 @@ impl Keyed {
         }
     }
 
-    async fn key(&self, name: &str, role: Role) -> Key {
+    pub(super) async fn key(&self, name: &str, role: Role) -> Key {
         let file = KeyFile::in_dir(self.state.path());
         let key = file.add(&name.parse().unwrap(), role, None).unwrap();
         let header = format!("Bearer {}", key.expose());
@@ -58,11 +82,11 @@ impl Keyed {
         key.for_router(self.certificate.fingerprint())
     }
 
-    async fn get(&self, port: u16, path: &str, key: &str) -> Said {
+    pub(super) async fn get(&self, port: u16, path: &str, key: &str) -> Said {
         read(self.call(port, path, key).await).await
     }
 
-    async fn call(&self, port: u16, path: &str, key: &str) -> Transport {
+    pub(super) async fn call(&self, port: u16, path: &str, key: &str) -> Transport {
         let host = self.place.address;
         let stream = TcpStream::connect((host, port)).await.unwrap();
         let fingerprints: Vec<_> = self.certificate.fingerprint().into_iter().collect();
@@ -77,7 +101,7 @@ impl Keyed {
 }
 
 #[tokio::test]
-async fn a_key_counts_where_the_car_is_and_nowhere_else() {
+async fn a_key_is_judged_where_the_car_is() {
     let (hub, shared) = (Hub::new(1), tempfile::tempdir().unwrap());
     let holder = Keyed::start(2, shared.path(), &hub).await;
     let other = Keyed::start(3, shared.path(), &hub).await;
@@ -87,7 +111,7 @@ async fn a_key_counts_where_the_car_is_and_nowhere_else() {
         holder.key("runs", Role::Drive).await,
         holder.key("views", Role::View).await,
     ];
-    let theirs = other.key("theirs", Role::Admin).await;
+    let theirs = Key::generate().unwrap();
     let mut inner = holder.place.inner_config("one", port.port);
     (inner.key, inner.open) = (Some(link), false);
     let _inner = holder.place.inner_with(inner).await;
@@ -191,7 +215,6 @@ async fn a_stream_is_not_cut_off_to_make_room_for_strangers() {
     let other = Keyed::start(3, shared.path(), &hub).await;
     let port = ReservedPort::new();
     let link = holder.key("car", Role::Link).await;
-    // The other router does not know it.
     let runs = holder.key("runs", Role::Drive).await;
     let mut inner = holder.place.inner_config("one", port.port);
     (inner.key, inner.open) = (Some(link), false);

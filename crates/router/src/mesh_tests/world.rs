@@ -112,6 +112,7 @@ impl Place {
                 credentials: None,
                 address: Some(line.address.to_string().parse().unwrap()),
                 secret: MeshSecret::new(secret),
+                keys_stale: config.mesh.as_ref().and_then(|mesh| mesh.keys_stale),
             }),
             ..config
         });

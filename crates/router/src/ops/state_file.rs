@@ -11,6 +11,9 @@ use std::path::{Path, PathBuf};
 use p2p_shared::key::{SecretFileError, read_secret_file};
 use rustix::fs::OFlags;
 
+/// File of the secret of the mesh that the router with this state directory is a member of.
+pub(crate) const MESH_FILE: &str = "mesh.toml";
+
 /// File in the state directory; file and directory need not exist. Every call blocks on the disk.
 #[derive(Debug, Clone)]
 pub struct StateFile {

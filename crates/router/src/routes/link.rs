@@ -16,7 +16,7 @@ use p2p_shared::text::Escaped;
 use p2p_shared::timing;
 use p2p_shared::websocket::MessageSocket;
 
-use crate::auth::access::Caller;
+use crate::auth::access::{Caller, Revoked};
 use crate::car::Car;
 use crate::car::registry::claim::{Claim, Granted};
 use crate::context::Context;
@@ -148,9 +148,16 @@ async fn serve(
     let handle = (link.clone(), name.clone());
     let mut task = LinkTask::new(socket, work, handle, car.clone(), hello);
     let revoked = async {
-        caller.revoked().await;
-        let message = "the key was revoked: ask the router's owner for another".to_owned();
-        link.end(LinkEnd::Rejected(Rejection::Denied, message));
+        link.end(match caller.revoked().await {
+            Revoked::Stale => LinkEnd::GoAway {
+                after: Duration::ZERO,
+                elsewhere: true,
+            },
+            _ => {
+                let message = "the key was revoked: ask the router's owner for another".to_owned();
+                LinkEnd::Rejected(Rejection::Denied, message)
+            }
+        });
         std::future::pending().await
     };
     let end = tokio::select! {

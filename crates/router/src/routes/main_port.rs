@@ -21,6 +21,7 @@ use crate::http::connection::{self, Patience};
 use crate::http::response::{Problem, plain, whole};
 use crate::http::{csrf, host, query, tls_or_plain};
 use crate::mesh::hop::{Hops, handshake};
+use crate::mesh::invite;
 use crate::net::accept::accept;
 use crate::net::accept_rate::AcceptRate;
 use crate::net::places::Places;
@@ -29,7 +30,7 @@ use crate::ops::health::{self, START};
 use crate::ops::metrics;
 use crate::routes::balancer::{self, Connected};
 use crate::routes::service_port::{self, CallerConnection};
-use crate::routes::{by_name, camera_ingest, link, peer};
+use crate::routes::{by_name, camera_ingest, join, link, peer};
 
 /// Accepts callers at once, and answers them at a limited rate, each network in its turn, until the
 /// router goes down.
@@ -190,6 +191,9 @@ fn route(
 ) -> Result<Response<Bytes>, Problem> {
     query::refuse_keys(request.uri())?;
     let path = request.uri().path();
+    if path == invite::PATH && context.mesh.is_some() {
+        return join::answer(context, pending, &request);
+    }
     let is_peer = path == handshake::PATH && context.hops.is_some();
     if !is_peer
         && !matches!(
@@ -306,7 +310,7 @@ mod tests {
             .to_vec();
         let some = Some("9000-9009".parse().unwrap());
         headers.push((header("some cars", Role::Admin, some), false));
-        let keys = Access::by(Some(KeyStore::open(folder.path()).unwrap())).unwrap();
+        let keys = Access::by(Some(KeyStore::open(folder.path()).unwrap()), None).unwrap();
         let check = |access: &Access, from: &str, headers: &HeaderMap| {
             let limits = OpenFileLimits::of(u64::MAX);
             let metrics = Arc::new(metrics::Metrics::new());

@@ -12,6 +12,8 @@ use hyper::{Request, Response, StatusCode};
 use p2p_shared::net::transport::Transport;
 use p2p_shared::timing;
 
+use crate::auth::access::Access;
+use crate::auth::key_store::KeyStore;
 use crate::car::Car;
 use crate::context::Context;
 use crate::http::connection::{self, Patience};
@@ -20,8 +22,9 @@ use crate::http::{csrf, websocket};
 use crate::mesh::Mesh;
 use crate::mesh::hop::handshake::{self, NUMBER, Number, PROTOCOL};
 use crate::mesh::hop::headers::{self, NOT_THERE, PassedOn};
-use crate::mesh::hop::{self, Hops};
+use crate::mesh::hop::{self, Hops, keys};
 use crate::mesh::id::Start;
+use crate::mesh::message::KeyDigests;
 use crate::net::unauthenticated::PendingConnection;
 use crate::routes::request::RequestContext;
 
@@ -94,9 +97,19 @@ async fn serve(
         async move {
             if headers::is_own(request.headers()) && request.uri().path() == hop::PING_PATH {
                 heard.ping();
-                let mut response = Response::new(whole(Bytes::new()));
-                *response.status_mut() = StatusCode::NO_CONTENT;
-                return response;
+                return pong(mesh);
+            }
+            if headers::is_own(request.headers())
+                && let Access::Keys(known, cookies) = &context.access
+            {
+                match request.uri().path() {
+                    keys::KEYS => return known_keys(known),
+                    keys::SIGNED_OUT => {
+                        let text = cookies.signed_out().to_text();
+                        return Response::new(whole(text.into()));
+                    }
+                    _ => {}
+                }
             }
             let answering = heard.asks(&context.shutdown);
             if answering.may_be_old {
@@ -134,6 +147,30 @@ async fn let_in(
             None
         }
         Err(_) => None,
+    }
+}
+
+/// Says that this router lives, and what it knows of keys.
+fn pong(mesh: &Mesh) -> Response<AnswerBody> {
+    let mut response = Response::new(whole(Bytes::new()));
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    let keys = mesh.keys().map(KeyDigests::to_text);
+    let keys = keys.and_then(|keys| HeaderValue::try_from(keys).ok());
+    let headers = response.headers_mut();
+    headers.extend(keys.map(|keys| (keys::DIGESTS, keys)));
+    response
+}
+
+/// Says all that this router knows of keys. It has hashes, never a key.
+fn known_keys(keys: &KeyStore) -> Response<AnswerBody> {
+    match keys.to_text() {
+        Ok(text) => Response::new(whole(text.into())),
+        Err(error) => {
+            tracing::warn!(%error, "mesh: the keys can't be told to the other routers");
+            let mut response = Response::new(whole(Bytes::new()));
+            *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+            response
+        }
     }
 }
 

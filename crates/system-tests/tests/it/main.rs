@@ -36,6 +36,7 @@ mod held_up;
 mod keys;
 mod limits;
 mod links;
+mod mesh_join;
 mod module_circles;
 mod on_link;
 mod processes;

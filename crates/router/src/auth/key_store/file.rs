@@ -1,5 +1,5 @@
-//! Reads and changes `keys.toml` in the state directory, for the command line and the first start.
-//! A running router only reads.
+//! Reads and changes `keys.toml` in the state directory, for the command line and the first start. A
+//! running router reads, and adds what the other routers of its mesh know.
 
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -7,10 +7,11 @@ use std::time::SystemTime;
 use anyhow::{anyhow, bail, ensure};
 use p2p_shared::key::{Key, Role};
 
-use super::format::{self, MAX_KEYS};
+use super::format;
+use super::key_set::{KeySet, MAX_KEYS};
 use super::{KeyName, KeyRecord};
 use crate::net::port_range::PortRange;
-use crate::ops::state_file::{FileFingerprint, StateFile};
+use crate::ops::state_file::{FileFingerprint, MESH_FILE, StateFile};
 
 /// Name of the key file in the state directory.
 const FILE_NAME: &str = "keys.toml";
@@ -56,16 +57,20 @@ impl KeyFile {
 
     /// Lists the keys in the order in which they were made; none if there is no file.
     pub fn list(&self) -> anyhow::Result<Vec<KeyRecord>> {
-        Ok(self.read()?.unwrap_or_default())
+        Ok(self.read()?.unwrap_or_default().records)
     }
 
-    /// Lists the keys; returns `None` if there is no file.
-    pub(super) fn read(&self) -> anyhow::Result<Option<Vec<KeyRecord>>> {
+    /// Number that tells what is known of keys now from what is known at another time, or elsewhere.
+    pub(crate) fn digest(&self) -> anyhow::Result<u64> {
+        Ok(self.read()?.unwrap_or_default().digest())
+    }
+
+    /// Reads all that is known of keys; returns `None` if there is no file.
+    pub(super) fn read(&self) -> anyhow::Result<Option<KeySet>> {
         let Some(text) = self.file.read(MAX_FILE)? else {
             return Ok(None);
         };
-        let records = format::from_text(&text);
-        records
+        format::from_text(&text)
             .map(Some)
             .map_err(|error| anyhow!("{}{error}", self.path().display()))
     }
@@ -73,22 +78,20 @@ impl KeyFile {
     /// Makes a key and stores its hash. The key itself is returned and kept nowhere: if it is lost,
     /// make another. Makes the state directory if need be.
     pub fn add(&self, name: &KeyName, role: Role, ports: Option<PortRange>) -> anyhow::Result<Key> {
-        self.edit(|records| push_new(records, name.clone(), role, ports))
+        self.edit(|keys| push_new(keys, name.clone(), role, ports))
     }
 
-    /// Removes a key and returns its record. Works on a full disk, too: whoever fills it may be the
-    /// one whose key is revoked.
+    /// Removes the key of this name, or id, and returns its record. Works on a full disk, too: whoever
+    /// fills it may be the one whose key is revoked.
     pub fn revoke(&self, name: &KeyName) -> anyhow::Result<KeyRecord> {
-        let remove = |records: &mut Vec<KeyRecord>| {
-            let at = records.iter().position(|record| record.name == *name);
-            let Some(at) = at else {
-                bail!("there is no key named `{name}`; {}", list_names(records));
-            };
-            Ok(records.remove(at))
+        let is_remembered = self.is_of_mesh();
+        let remove = |keys: &mut KeySet| {
+            let at = find(&keys.records, name)?;
+            Ok(keys.revoke(at, is_remembered))
         };
         match self.read()? {
             // There is nothing to revoke, and no reason to make a directory.
-            None => remove(&mut Vec::new()),
+            None => remove(&mut KeySet::default()),
             Some(_) => self.edit(remove),
         }
     }
@@ -100,13 +103,13 @@ impl KeyFile {
         if !self.list()?.is_empty() {
             return Ok(None);
         }
-        self.edit(|records| {
-            if !records.is_empty() {
+        self.edit(|keys| {
+            if !keys.records.is_empty() {
                 return Ok(None);
             }
             let mut make = |(name, role): (&str, Role)| {
                 let ports = role.may_link().then_some(PortRange::CARS);
-                push_new(records, KeyName(name.to_owned()), role, ports)
+                push_new(keys, KeyName(name.to_owned()), role, ports)
             };
             let [car, operator] = FIRST_KEYS;
             Ok(Some([make(car)?, make(operator)?]))
@@ -121,17 +124,25 @@ impl KeyFile {
         Ok(())
     }
 
+    /// Returns true if other routers may have the keys of this one: it has the secret of a mesh.
+    pub(crate) fn is_of_mesh(&self) -> bool {
+        self.dir().join(MESH_FILE).exists()
+    }
+
     /// Replaces the keys by what `edit` makes of them, while no other program changes them.
-    fn edit<T>(
+    pub(super) fn edit<T>(
         &self,
-        edit: impl FnOnce(&mut Vec<KeyRecord>) -> anyhow::Result<T>,
+        edit: impl FnOnce(&mut KeySet) -> anyhow::Result<T>,
     ) -> anyhow::Result<T> {
         let _lock = self.file.lock()?;
-        let mut records = self.list()?;
-        let count = records.len();
-        let edited = edit(&mut records)?;
-        let text = format::to_text(&records)?;
-        if records.len() < count {
+        let before = self.read()?;
+        let mut keys = before.clone().unwrap_or_default();
+        let edited = edit(&mut keys)?;
+        if before.as_ref() == Some(&keys) {
+            return Ok(edited);
+        }
+        let text = format::to_text(&keys)?;
+        if before.is_some_and(|before| keys.records.len() < before.records.len()) {
             self.file.replace_by_shorter(&text)?;
         } else {
             self.file.replace(&text)?;
@@ -140,13 +151,32 @@ impl KeyFile {
     }
 }
 
+/// Returns the place of the key with this name, or id.
+fn find(records: &[KeyRecord], name: &KeyName) -> anyhow::Result<usize> {
+    let named = |record: &KeyRecord| record.name == *name;
+    let with_id = |record: &KeyRecord| record.id.to_string() == name.as_str();
+    let found: Vec<&KeyRecord> = records.iter().filter(|it| named(it)).collect();
+    if found.len() > 1 {
+        let ids: Vec<_> = found.iter().map(|it| it.id.to_string()).collect();
+        bail!(
+            "{} keys are named `{name}`, as several routers gave that name: say which one by its id, of {}",
+            ids.len(),
+            ids.join(", ")
+        );
+    }
+    let at = records.iter().position(named);
+    at.or_else(|| records.iter().position(with_id))
+        .ok_or_else(|| anyhow!("there is no key named `{name}`; {}", list_names(records)))
+}
+
 /// Makes a key and adds its record at the end.
 fn push_new(
-    records: &mut Vec<KeyRecord>,
+    keys: &mut KeySet,
     name: KeyName,
     role: Role,
     ports: Option<PortRange>,
 ) -> anyhow::Result<Key> {
+    let records = &mut keys.records;
     ensure!(
         records.iter().all(|record| record.name != name),
         "there is a key named `{name}` already: revoke it first (p2p-router key revoke NAME), or choose another name"
@@ -158,17 +188,19 @@ fn push_new(
     // With 10,000 ids of 40 bits, one draw in a hundred million repeats an id.
     let key = loop {
         let key = Key::generate()?;
-        if records.iter().all(|record| record.id != key.id()) {
+        let is_known = records.iter().any(|record| record.id == key.id());
+        if !is_known && !keys.revoked.contains_key(&key.id()) {
             break key;
         }
     };
-    records.push(KeyRecord {
+    let created = keys.time_for_new(SystemTime::now());
+    keys.records.push(KeyRecord {
         id: key.id(),
         name,
         role,
         ports,
         hash: key.hash(),
-        created: SystemTime::now(),
+        created,
     });
     Ok(key)
 }

@@ -1,62 +1,49 @@
-//! Format of `keys.toml`: from text to records and back, without any file.
+//! Format of `keys.toml`: from text to a set of keys and back, without any file.
 
-use std::collections::HashSet;
-use std::time::SystemTime;
+use std::collections::{BTreeMap, HashSet};
 
-use p2p_shared::key::{KeyHash, KeyId, Role};
+use p2p_shared::key::KeyId;
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
-use super::KeyName;
-use crate::net::port_range::PortRange;
+use super::key_set::{KeySet, MAX_KEYS, MAX_REVOKED};
+use super::record::{KeyRecord, KeyTime};
 
-/// Most keys of a router: the whole file is read at each change, and stays under 4 MB.
-pub(super) const MAX_KEYS: usize = 10_000;
-
-const VERSION: u64 = 1;
+/// Version of a file that a router alone has, and of one of a mesh: it has revoked keys, too, and two keys
+/// may have the same name.
+const ALONE: u64 = 1;
+const OF_A_MESH: u64 = 2;
 
 const HEADER: &str = "\
 # The keys of this p2p-router: only their hashes, so no key can be got out of here.
 # `p2p-router key add`, `key list` and `key revoke` look after it; a running router follows it.
 ";
 
-/// Record of one key.
-///
-/// The order of the fields is the file's order. Fields that narrow a key's rights stand before
-/// those that every key needs, so that a record that was cut off never has more rights.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct KeyRecord {
-    pub id: KeyId,
-    /// Name of the key, unique at this router.
-    pub name: KeyName,
-    pub role: Role,
-    /// Service ports of the only cars that its holder may be, see and drive; `None`: any.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ports: Option<PortRange>,
-    pub hash: KeyHash,
-    /// Time at which the key was made, to the second.
-    #[serde(with = "rfc3339")]
-    pub created: SystemTime,
-}
-
-/// Content of the file. `count` shows that a file was cut off between two keys, which would
-/// otherwise revoke the missing keys. A file written by hand may leave `count` out.
+/// Content of the file. `count`, of the keys and the revoked ones, shows that a file was cut off between
+/// two of them, which would otherwise revoke the missing keys, or bring revoked ones back. A file
+/// written by hand may leave `count` out.
 #[derive(Serialize)]
 struct Document<'a> {
     count: usize,
     version: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    forgotten: Option<KeyTime>,
     key: &'a [KeyRecord],
+    /// Ids of revoked keys, each with the time at which the key was made.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    revoked: &'a BTreeMap<KeyId, KeyTime>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ReadDocument {
     count: Option<usize>,
-    #[serde(rename = "version")]
-    _version: u64,
+    version: u64,
+    forgotten: Option<KeyTime>,
     #[serde(default)]
     key: Vec<Spanned<KeyRecord>>,
+    #[serde(default)]
+    revoked: BTreeMap<KeyId, KeyTime>,
 }
 
 /// Version alone, which is read first: a newer version may have any other content.
@@ -65,18 +52,25 @@ struct ReadVersion {
     version: Spanned<u64>,
 }
 
-pub(super) fn to_text(records: &[KeyRecord]) -> Result<String, toml::ser::Error> {
+pub(super) fn to_text(keys: &KeySet) -> Result<String, toml::ser::Error> {
+    let mut names = HashSet::new();
+    let is_alone = keys.revoked.is_empty()
+        && keys.forgotten.is_none()
+        && keys.records.iter().all(|record| names.insert(&record.name));
     let document = Document {
-        count: records.len(),
-        version: VERSION,
-        key: records,
+        count: keys.records.len() + keys.revoked.len(),
+        // An older program reads what it can.
+        version: if is_alone { ALONE } else { OF_A_MESH },
+        forgotten: keys.forgotten,
+        key: &keys.records,
+        revoked: &keys.revoked,
     };
     Ok(format!("{HEADER}{}", toml::to_string(&document)?))
 }
 
-/// Reads the records. The error goes on after the file's path: a newer p2p-router wrote the file,
+/// Reads the keys. The error goes on after the file's path: a newer p2p-router wrote the file,
 /// or it was cut off, or is not a key file any more after a change by hand.
-pub(super) fn from_text(text: &str) -> Result<Vec<KeyRecord>, String> {
+pub(super) fn from_text(text: &str) -> Result<KeySet, String> {
     let garbled = |line: usize, reason: &str| {
         format!(
             ", line {line}: {reason}; mend it or put back a copy (p2p-router changes nothing in it until then)"
@@ -93,26 +87,35 @@ pub(super) fn from_text(text: &str) -> Result<Vec<KeyRecord>, String> {
     let version = toml::from_str::<ReadVersion>(text).map_err(unreadable)?;
     let at = version.version.span().start;
     match version.version.into_inner() {
-        VERSION => {}
+        ALONE | OF_A_MESH => {}
         0 => return Err(garbled(line_at(text, at), "there is no version 0")),
         newer => {
             return Err(format!(
-                " has version {newer}, and this p2p-router knows version 1: use the newer p2p-router that wrote it"
+                " has version {newer}, and this p2p-router knows version {OF_A_MESH}: use the newer p2p-router that wrote it"
             ));
         }
     }
 
     let document = toml::from_str::<ReadDocument>(text).map_err(unreadable)?;
-    let found = document.key.len();
-    if let Some(said) = document.count.filter(|count| *count != found) {
+    let (found, revoked) = (document.key.len(), document.revoked.len());
+    if let Some(said) = (document.count).filter(|count| *count != found + revoked) {
+        let of_revoked = match revoked {
+            0 => String::new(),
+            revoked => format!(" and {revoked} revoked ones"),
+        };
         let reason = format!(
-            "the file says `count = {said}` but has {found} keys: was it cut off? (if it was changed by hand, leave `count` out)"
+            "the file says `count = {said}` but has {found} keys{of_revoked}: was it cut off? (if it was changed by hand, leave `count` out)"
         );
         return Err(garbled(last_line(text), &reason));
     }
-    if found > MAX_KEYS {
-        let reason = format!("the file has {found} keys, and {MAX_KEYS} are allowed");
-        return Err(garbled(1, &reason));
+    for (found, most, what) in [
+        (found, MAX_KEYS, "keys"),
+        (revoked, MAX_REVOKED, "revoked keys"),
+    ] {
+        if found > most {
+            let reason = format!("the file has {found} {what}, and {most} are allowed");
+            return Err(garbled(1, &reason));
+        }
     }
 
     let (mut ids, mut names) = (HashSet::new(), HashSet::new());
@@ -120,14 +123,21 @@ pub(super) fn from_text(text: &str) -> Result<Vec<KeyRecord>, String> {
         let record = spanned.get_ref();
         let reason = if !ids.insert(record.id) {
             format!("a second key has the id {}", record.id)
-        } else if !names.insert(&record.name) {
+        } else if !names.insert(&record.name) && document.version == ALONE {
             format!("a second key is named `{}`", record.name)
         } else {
             continue;
         };
         return Err(garbled(line_at(text, spanned.span().start), &reason));
     }
-    Ok(document.key.into_iter().map(Spanned::into_inner).collect())
+    let records = document.key.into_iter().map(Spanned::into_inner);
+    Ok(KeySet {
+        records: records
+            .filter(|record| !document.revoked.contains_key(&record.id))
+            .collect(),
+        revoked: document.revoked,
+        forgotten: document.forgotten,
+    })
 }
 
 /// Returns the line of a byte of the text, counted from 1.
@@ -137,25 +147,6 @@ fn line_at(text: &str, at: usize) -> usize {
 
 fn last_line(text: &str) -> usize {
     text.lines().count().max(1)
-}
-
-mod rfc3339 {
-    //! Time as `2026-01-31T12:00:00Z`.
-
-    use std::time::SystemTime;
-
-    use serde::de::Error;
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    pub(super) fn serialize<S: Serializer>(time: &SystemTime, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_str(&humantime::format_rfc3339_seconds(*time))
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<SystemTime, D::Error> {
-        let text = String::deserialize(from)?;
-        humantime::parse_rfc3339(&text)
-            .map_err(|_| D::Error::custom("a time is written as 2026-01-31T12:00:00Z"))
-    }
 }
 
 #[cfg(test)]

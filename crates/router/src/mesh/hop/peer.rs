@@ -15,6 +15,7 @@ use super::way::Way;
 use super::{DIALS, IDLE, SILENT};
 use crate::auth::certificate::Certificate;
 use crate::mesh::id::Start;
+use crate::mesh::message::KeyDigests;
 use crate::mesh::{Member, MemberAddress, Mesh};
 use crate::ops::shutdown::Shutdown;
 
@@ -229,6 +230,11 @@ impl Peer {
     pub(super) fn lives(&self) {
         self.heard.note();
         self.mesh.reached(self.start);
+    }
+
+    /// Notes what the member knows of keys.
+    pub(super) fn told_keys(&self, keys: KeyDigests) {
+        self.mesh.told_keys(self.start, keys);
     }
 
     /// When something came from the member last.

@@ -7,9 +7,11 @@ use std::sync::Arc;
 use hyper::{Request, StatusCode, Uri};
 use tokio::time::{Instant, timeout_at};
 
+use super::keys::DIGESTS;
 use super::peer::Peer;
 use super::upload::Upload;
 use super::{PING, SILENT};
+use crate::mesh::message::KeyDigests;
 
 /// Path of a ping, which is no request of a caller.
 pub(crate) const PATH: &str = "/ping";
@@ -46,9 +48,15 @@ async fn ask(peer: &Arc<Peer>) -> bool {
     let mut request = Request::new(Upload::none());
     *request.uri_mut() = Uri::from_static(PATH);
     let answered = hop.send(request).await;
-    let lives = answered.is_ok_and(|response| response.status() == StatusCode::NO_CONTENT);
-    if lives {
-        peer.put_for_ping(hop);
+    let answered = answered.ok();
+    let Some(response) = answered.filter(|it| it.status() == StatusCode::NO_CONTENT) else {
+        return false;
+    };
+    if let Some(keys) = response.headers().get(DIGESTS)
+        && let Some(keys) = keys.to_str().ok().and_then(KeyDigests::from_text)
+    {
+        peer.told_keys(keys);
     }
-    lives
+    peer.put_for_ping(hop);
+    true
 }

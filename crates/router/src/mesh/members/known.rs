@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use p2p_shared::timing;
 
 use crate::mesh::id::{MemberAddress, MemberId, Start};
-use crate::mesh::message::Alive;
+use crate::mesh::message::{Alive, KeyDigests};
 use crate::mesh::seal::{ReplayWindow, StartKey};
 
 /// Another member, as it was heard of last.
@@ -19,6 +19,8 @@ pub(crate) struct Member {
     pub state: MemberState,
     pub links: u32,
     pub consoles: u32,
+    /// What it knows of keys, if it has told.
+    pub keys: Option<KeyDigests>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +63,8 @@ pub(super) struct Known {
     pub(super) key: Arc<StartKey>,
     pub(super) window: ReplayWindow,
     pub(super) heard_at: Instant,
+    /// When it told something last.
+    pub(super) told_at: Instant,
     /// Its clock less ours when it was heard, by which its clock is known later.
     pub(super) clock: (u64, Instant),
     pub(super) started: u64,
@@ -90,12 +94,14 @@ impl Known {
             state: MemberState::Present,
             links: alive.links,
             consoles: alive.consoles,
+            keys: alive.keys,
         };
         let mut known = Self {
             member,
             key,
             window: ReplayWindow::from(number),
             heard_at: now,
+            told_at: now,
             clock: (alive.clock, now),
             started: alive.started,
             challenge: alive.challenge,
@@ -112,6 +118,8 @@ impl Known {
     /// Takes what the member says of itself.
     pub(super) fn hear(&mut self, alive: &Alive, now: Instant) {
         self.heard_at = now;
+        self.told_at = now;
+        self.member.keys = alive.keys;
         self.is_replaced = false;
         self.member.id = alive.id;
         self.member.state = match alive.draining {

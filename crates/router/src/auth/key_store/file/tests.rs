@@ -1,5 +1,7 @@
 //! Key files that are made, changed by several at a time, and refused.
 
+use super::super::key_set::MAX_REVOKED;
+use super::super::record::KeyTime;
 use super::*;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -135,6 +137,48 @@ fn revoking_an_unknown_name_lists_what_there_is_and_makes_nothing() {
 }
 
 #[test]
+fn in_a_mesh_a_revoked_key_is_remembered_and_never_comes_back() {
+    let (_dir, file) = in_new_dir();
+    file.add(&name("car"), Role::Link, None).unwrap();
+    let with_both = file.read().unwrap().unwrap();
+    fs::write(file.dir().join(MESH_FILE), "").unwrap();
+    file.revoke(&name("car")).unwrap();
+    file.edit(|keys| {
+        *keys = keys.merge(&with_both);
+        Ok(())
+    })
+    .unwrap();
+    assert!(file.list().unwrap().is_empty());
+    let text = fs::read_to_string(file.path()).unwrap();
+    assert!(
+        text.contains("version = 2\n") && text.contains("[revoked]\n"),
+        "{text}"
+    );
+    // Another one by the same name is another key.
+    file.add(&name("car"), Role::Link, None).unwrap();
+    assert_eq!(names(&file), ["car"]);
+}
+
+#[test]
+fn of_two_keys_by_one_name_the_one_that_is_meant_is_said_by_its_id() {
+    let [(_one, here), (_two, there)] = [(); 2].map(|()| in_new_dir());
+    let keys = [&here, &there].map(|file| file.add(&name("car"), Role::Link, None).unwrap());
+    let theirs = there.read().unwrap().unwrap();
+    here.edit(|keys| {
+        *keys = keys.merge(&theirs);
+        Ok(())
+    })
+    .unwrap();
+    assert_eq!(names(&here), ["car", "car"]);
+    let error = here.revoke(&name("car")).unwrap_err().to_string();
+    let [first, second] = keys.map(|key| key.id());
+    assert!(error.starts_with("2 keys are named `car`"), "{error}");
+    assert!(error.contains(&first.to_string()) && error.contains(&second.to_string()));
+    assert_eq!(here.revoke(&name(&second.to_string())).unwrap().id, second);
+    assert_eq!(here.revoke(&name("car")).unwrap().id, first);
+}
+
+#[test]
 fn a_key_of_any_role_may_have_ports() {
     let (_dir, file) = in_new_dir();
     let ports = Some("9000-9009".parse().unwrap());
@@ -166,7 +210,11 @@ fn there_are_at_most_10_000_keys_and_they_fit_in_the_file() {
     }
     let (_dir, file) = in_new_dir();
     file.edit(|all| {
-        *all = records;
+        all.records = records;
+        // As many as may be, too.
+        let ids = (0..MAX_REVOKED).map(|_| Key::generate().unwrap().id());
+        let made = KeyTime(SystemTime::now());
+        all.revoked = ids.map(|id| (id, made)).collect();
         Ok(())
     })
     .unwrap();
