@@ -80,6 +80,7 @@ pub(crate) fn link(service_port: u16, name: &str) -> LinkInfo {
         control: ControlInfo::default(),
         moving: None,
         stop_failed: false,
+        router: None,
     }
 }
 

@@ -182,6 +182,11 @@ impl Car {
         }
     }
 
+    #[cfg(test)]
+    pub(crate) fn driver(&self) -> Option<Driver> {
+        self.state.lock().control.driver().cloned()
+    }
+
     pub(crate) fn is_driven_by(&self, session: SessionId) -> bool {
         let state = self.state.lock();
         (state.control.driver()).is_some_and(|driver| driver.session == session)
@@ -324,6 +329,7 @@ impl Car {
             control: state.control.info(now),
             moving: state.moving.clone(),
             stop_failed: state.stop_failed,
+            router: None,
         })
     }
 }

@@ -159,6 +159,11 @@ impl Mesh {
         self.start
     }
 
+    /// How the other members reach this one.
+    pub(crate) fn address(&self) -> &MemberAddress {
+        &self.address
+    }
+
     /// Tells the others what this router's registry has of a port now. Called under the registry's lock
     /// that covers the change, so that what is told has the order of what happened.
     pub(crate) fn held(&self, record: PortRecord) {

@@ -4,6 +4,9 @@ use std::time::Duration;
 
 mod bad_peers;
 mod claims;
+mod consoles;
+mod desk;
+mod driving;
 mod hops;
 mod join;
 mod keys;

@@ -398,6 +398,7 @@ mod tests {
             },
             moving: Some(moving),
             stop_failed: true,
+            router: None,
         };
         assert!(encode(&link).unwrap().len() < half);
         let info = CommandInfo {

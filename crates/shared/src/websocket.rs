@@ -129,9 +129,19 @@ where
     /// Makes the server's end on an upgraded connection. `read` has the bytes that came after the
     /// upgrade request.
     pub async fn accepted(stream: S, read: Vec<u8>) -> Self {
-        let stream = ReadAhead::new(stream, &read);
+        Self::upgraded(stream, &read, Role::Server).await
+    }
+
+    /// Makes the client's end on an upgraded connection. `read` has the bytes that came after the
+    /// answer to the upgrade request.
+    pub async fn asked(stream: S, read: Vec<u8>) -> Self {
+        Self::upgraded(stream, &read, Role::Client).await
+    }
+
+    async fn upgraded(stream: S, read: &[u8], role: Role) -> Self {
+        let stream = ReadAhead::new(stream, read);
         let config = Some(limits().read_buffer_size(ACCEPTED_BUFFER));
-        Self::new(WebSocketStream::from_raw_socket(stream, Role::Server, config).await)
+        Self::new(WebSocketStream::from_raw_socket(stream, role, config).await)
     }
 }
 
@@ -206,6 +216,14 @@ where
             self.poll_event(cx)
         })
         .await
+    }
+
+    /// Sends queued messages, and reads nothing. May be dropped and called again without loss.
+    ///
+    /// # Errors
+    /// If the connection was lost.
+    pub async fn flush(&mut self) -> Result<(), WebSocketError> {
+        std::future::poll_fn(|cx| self.poll_flush(cx)).await
     }
 
     /// Returns the next event, if it is here already.

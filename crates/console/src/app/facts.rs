@@ -55,7 +55,8 @@ impl App {
         let waiting = self.pinged.map(age);
         let ours = self.rtts.last().max(waiting)?;
         let link = self.link()?;
-        let both = ours + link.rtts.last().unwrap_or_default();
+        let hops = [&link.hops, &link.rtts].map(|rtts| rtts.last().unwrap_or_default());
+        let both = ours + hops.iter().sum::<Duration>();
         // Ticks come steadily only while this console drives.
         let silence = link.tick.map(|(_, at)| age(at));
         let silence = silence.filter(|silence| self.drive.is_armed() && *silence > TICK_DUE);

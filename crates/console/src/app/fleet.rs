@@ -26,6 +26,8 @@ pub struct FleetLink {
     /// Time when the request for control of this car expires.
     pub request_until: Option<Instant>,
     pub rtts: RoundTrips,
+    /// The round trips between the routers, if the car is at another than the console.
+    pub hops: RoundTrips,
     /// The newest tick of the car's clock in milliseconds, and when it was received.
     pub tick: Option<(u64, Instant)>,
     /// The motion that the car has acknowledged, and when.
@@ -146,6 +148,7 @@ impl Fleet {
             why_down: String::new(),
             request_until: until(&info.control, now),
             rtts: RoundTrips::of(&rtts_us),
+            hops: RoundTrips::default(),
             tick: None,
             moving: None,
             ran: None,
@@ -156,6 +159,9 @@ impl Fleet {
         if let Some(old) = old {
             (link.rtts, link.ran) = (old.rtts, old.ran);
             (link.events, link.motions) = (old.events, old.motions);
+            if link.info.router == old.info.router {
+                link.hops = old.hops;
+            }
             if link.info.is_up {
                 link.tick = old.tick;
                 link.moving = old.moving;

@@ -167,9 +167,13 @@ impl App {
             FeedEvent::Rtt {
                 service_port,
                 rtt_us,
+                hop_us,
             } => {
                 if let Some(link) = self.fleet.links.get_mut(&service_port) {
                     link.rtts.push(rtt_us);
+                    if let Some(hop_us) = hop_us {
+                        link.hops.push(hop_us);
+                    }
                     link.seen = now;
                 }
             }

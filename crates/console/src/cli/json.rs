@@ -12,7 +12,7 @@ use crate::app::saved_log;
 pub(super) fn link(info: &LinkInfo) -> Value {
     let rtts = RoundTrips::of(&info.rtts_us);
     let quantile = |share| rtts.quantile(share).map(millis_f64);
-    json!({
+    let mut link = json!({
         "name": info.name,
         "key": info.key,
         "service_port": info.service_port,
@@ -29,7 +29,11 @@ pub(super) fn link(info: &LinkInfo) -> Value {
         "stop": info.stop,
         "lease_ms": info.lease_ms,
         "motion_limit_ms": info.motion_limit_ms,
-    })
+    });
+    if let Some(router) = &info.router {
+        link["router"] = json!(router);
+    }
+    link
 }
 
 pub(super) fn event(event: &FeedEvent) -> Value {
@@ -44,9 +48,14 @@ pub(super) fn event(event: &FeedEvent) -> Value {
         FeedEvent::Rtt {
             service_port,
             rtt_us,
+            hop_us,
         } => {
             let rtt_ms = f64::from(*rtt_us) / 1e3;
-            json!({ "event": "rtt", "service_port": service_port, "rtt_ms": rtt_ms })
+            let mut rtt = json!({ "event": "rtt", "service_port": service_port, "rtt_ms": rtt_ms });
+            if let Some(hop_us) = hop_us {
+                rtt["hop_ms"] = json!(f64::from(*hop_us) / 1e3);
+            }
+            rtt
         }
         FeedEvent::Run(run) => {
             let name = if run.result.is_some() {

@@ -231,6 +231,7 @@ impl LinkObserver for Arc<Car> {
         self.publish(&state, || FeedEvent::Rtt {
             service_port: self.port,
             rtt_us,
+            hop_us: None,
         });
     }
 

@@ -343,7 +343,7 @@ impl Registry {
     pub(super) fn begin_session(&self, ports: PortRange) -> SessionId {
         let mut held = self.held.lock();
         held.last_session += 1;
-        let id = SessionId(held.last_session);
+        let id = SessionId(self.number_of_member(held.last_session));
         let watched = None;
         held.sessions.insert(id, Session { ports, watched });
         held.send_interests(ports);

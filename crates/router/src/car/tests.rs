@@ -257,6 +257,7 @@ async fn a_session_sees_and_watches_the_cars_of_its_ports_only() {
         event = FeedEvent::Rtt {
             service_port,
             rtt_us: 1,
+            hop_us: None,
         };
         assert_eq!(guard.sees(&event), is_seen);
     }

@@ -13,7 +13,7 @@ use crate::client::page_protocol::{PageToRouter, RouterToPage};
 use crate::net::write_timeout::WriteTimeout;
 
 /// Time for a client to take the last message.
-const FAREWELL: Duration = Duration::from_secs(1);
+pub(super) const FAREWELL: Duration = Duration::from_secs(1);
 
 /// The connection to a console or a page.
 pub(crate) enum ClientSocket {
@@ -38,6 +38,9 @@ impl ClientSocket {
         match self {
             Self::Console(socket) => socket.push(&message),
             Self::Page(socket, _) => {
+                if let Some(hop) = RouterToPage::hop_of(&message) {
+                    socket.push(&hop)?;
+                }
                 RouterToPage::of(message).map_or(Ok(()), |message| socket.push(&message))
             }
         }

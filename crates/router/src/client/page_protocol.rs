@@ -8,7 +8,7 @@
 //!          │                               car  │   first, again when the car's link comes up,
 //!          │◀───────────────────────────────────┤   and after the page missed something
 //!          │            down, gone, control,    │
-//!          │     motion, rtt, refused           │   what happens, as it happens
+//!          │     motion, rtt, hop, refused      │   what happens, as it happens
 //!          │◀───────────────────────────────────┤
 //!          │  watch                        tick │   whether it wants ticks of the car's clock
 //!          ├───────────────────────────────────▶│
@@ -93,6 +93,8 @@ pub(crate) enum RouterToPage {
     Tick(u64),
     /// A round trip between router and car, in microseconds.
     Rtt(u32),
+    /// The round trip between the router that the page came by and the one that has the car, in microseconds.
+    Hop(u32),
     /// The driver has changed, or somebody asks for control.
     Control(ControlInfo),
     Motion(MotionEvent),
@@ -155,6 +157,14 @@ impl RouterToPage {
             | RouterToConsole::Commands { .. }
             | RouterToConsole::Run { .. } => return None,
         })
+    }
+
+    /// What a message says of the way between two routers.
+    pub(super) fn hop_of(message: &RouterToConsole) -> Option<Self> {
+        match message {
+            RouterToConsole::Feed(FeedEvent::Rtt { hop_us, .. }) => hop_us.map(Self::Hop),
+            _ => None,
+        }
     }
 
     fn of_event(event: FeedEvent) -> Option<Self> {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use hyper::body::Incoming;
+use hyper::header::{AUTHORIZATION, HeaderValue};
 use hyper::{Request, Response, StatusCode};
 use p2p_shared::key::Role;
 use p2p_shared::net::transport::Transport;
@@ -19,7 +20,9 @@ use crate::auth::access::{self, Caller};
 use crate::car::session::SessionGuard;
 use crate::car::{Car, DriverSession, Refused};
 use crate::client::client_socket::ClientSocket;
+use crate::client::elsewhere::CarsElsewhere;
 use crate::client::task::{ClientEnd, Console, refusal};
+use crate::client::via::Via;
 use crate::context::Context;
 use crate::http::response::Problem;
 use crate::http::websocket;
@@ -35,24 +38,30 @@ const SOFTWARE: usize = 40;
 /// Most presses whose late refusal waits for the console.
 const REFUSALS: usize = 16;
 
-/// The caller at the other end, its address, and its permit for a console or a page.
-type Admitted = (Caller, SocketAddr, QuotaPermit);
+/// The caller at the other end, its address, its permit for a console or a page, and the router of the mesh that
+/// it came by.
+type Admitted = (Caller, SocketAddr, QuotaPermit, Option<Via>);
 
 /// Upgrades a console's connection if its key and version allow it, before any message of the
-/// protocol.
+/// protocol. One that another router passes on counts there.
 pub(crate) fn upgrade_console(
     context: &Arc<Context>,
     pending: &PendingConnection,
     request: Request<Incoming>,
+    via: Option<Via>,
 ) -> Result<Response<Bytes>, Problem> {
     let peer = pending.peer;
     let view = ("watch", Role::may_view as fn(Role) -> bool);
     let (caller, switching) = context.access.let_in(pending, &request, "console", view)?;
-    let permit = permit(context, &caller, peer)
-        .inspect_err(|problem| access::log_refusal(pending, "console", problem))?;
+    let permit = match &via {
+        Some(_) => (context.quotas.consoles).take_uncounted(caller.quota_owner(peer.ip())),
+        None => permit(context, &caller, peer)
+            .inspect_err(|problem| access::log_refusal(pending, "console", problem))?,
+    };
     let shared = context.clone();
+    let key = request.headers().get(AUTHORIZATION).cloned();
     let serve = move |stream, read| async move {
-        serve_console(&shared, (caller, peer, permit), stream, read).await;
+        serve_console(&shared, (caller, peer, permit, via), key, stream, read).await;
     };
     let links = &context.shutdown.links;
     Ok(websocket::accept(links, request, switching, serve))
@@ -65,6 +74,7 @@ pub(crate) fn upgrade_page(
     caller: Caller,
     peer: SocketAddr,
     request: Request<Incoming>,
+    via: Option<Via>,
 ) -> Result<Response<Bytes>, Problem> {
     // The permit comes first, so that a page can ask without an upgrade whether there is room: a
     // browser doesn't tell a page why its WebSocket was refused.
@@ -72,7 +82,7 @@ pub(crate) fn upgrade_page(
     let switching = websocket::handshake_ours(&request)?;
     let (shared, car) = (context.clone(), car.clone());
     let serve = move |stream, read| async move {
-        serve_page(&shared, &car, (caller, peer, permit), stream, read).await;
+        serve_page(&shared, &car, (caller, peer, permit, via), stream, read).await;
     };
     let links = &context.shutdown.links;
     Ok(websocket::accept(links, request, switching, serve))
@@ -97,7 +107,8 @@ pub(crate) fn permit(
 /// Runs a console from its hello to its end.
 pub(crate) async fn serve_console(
     context: &Arc<Context>,
-    (caller, peer, permit): Admitted,
+    (caller, peer, permit, via): Admitted,
+    key: Option<HeaderValue>,
     stream: Transport,
     read: Vec<u8>,
 ) {
@@ -122,10 +133,19 @@ pub(crate) async fn serve_console(
         role if readonly && role.may_view() => Role::View,
         role => role,
     };
-    let software = Escaped(software.raw()).cut(SOFTWARE).to_string();
     let cars = caller.ports().unwrap_or(PortRange::ALL);
-    let admitted = (caller, peer, permit);
-    let (end, socket) = run(context, admitted, role, cars, socket, &software).await;
+    let guard = SessionGuard::new(context.registry.clone(), cars, role.may_run());
+    let elsewhere = match &via {
+        Some(_) => None,
+        None => {
+            let hello = (software.clone(), readonly);
+            CarsElsewhere::new(context, (peer, key), hello, (guard.session, cars))
+        }
+    };
+    let software = Escaped(software.raw()).cut(SOFTWARE).to_string();
+    let admitted = (caller, peer, permit, via);
+    let all = (guard, elsewhere);
+    let (end, socket) = run(context, admitted, role, all, socket, &software).await;
     if let Some(words) = end.last_words() {
         socket.close(words).await;
     }
@@ -134,7 +154,7 @@ pub(crate) async fn serve_console(
 async fn serve_page(
     context: &Arc<Context>,
     car: &Car,
-    (caller, peer, permit): Admitted,
+    (caller, peer, permit, via): Admitted,
     stream: Transport,
     read: Vec<u8>,
 ) {
@@ -142,8 +162,9 @@ async fn serve_page(
     let socket = MessageSocket::accepted(WriteTimeout::new(stream), read).await;
     let socket = ClientSocket::Page(socket, car.port);
     let (role, car_alone) = (caller.role(), PortRange::one(car.port));
-    let admitted = (caller, peer, permit);
-    let session = run(context, admitted, role, car_alone, socket, "a page");
+    let guard = SessionGuard::new(context.registry.clone(), car_alone, role.may_run());
+    let admitted = (caller, peer, permit, via);
+    let session = run(context, admitted, role, (guard, None), socket, "a page");
     // Another car may get the port next.
     if let Some((end, socket)) = car.closed.run_until_cancelled(session).await
         && let Some(words) = end.last_words()
@@ -152,17 +173,16 @@ async fn serve_page(
     }
 }
 
-/// Runs a session with this role, which may be less than its key's, for the cars with these service
-/// ports. Returns its end, and the connection for the last message.
+/// Runs a session with this role, which may be less than its key's. Returns its end, and the connection for the
+/// last message.
 async fn run(
     context: &Arc<Context>,
-    (caller, peer, permit): Admitted,
+    (caller, peer, permit, via): Admitted,
     role: Role,
-    cars: PortRange,
+    (guard, elsewhere): (SessionGuard, Option<CarsElsewhere>),
     socket: ClientSocket,
     software: &str,
 ) -> (ClientEnd, ClientSocket) {
-    let guard = SessionGuard::new(context.registry.clone(), cars, role.may_run());
     let session = guard.session;
     tracing::info!(
         from = %peer, key = caller.name(), %role, session = session.0, software, "console up"
@@ -180,7 +200,8 @@ async fn run(
         rtt: None,
         refusals,
     };
-    let console = Console::new(context, socket, driver, guard, refused, permit);
+    let mesh = (elsewhere, via);
+    let console = Console::new(context, socket, driver, guard, refused, permit, mesh);
     let (end, socket) = console.run(caller.revoked()).await;
     tracing::info!(from = %peer, session = session.0, why = %end, "console down");
     (end, socket)

@@ -24,10 +24,12 @@ use crate::auth::access::Revoked;
 use crate::car::session::SessionGuard;
 use crate::car::{DriverSession, Refused};
 use crate::client::client_socket::ClientSocket;
+use crate::client::elsewhere::{CarsElsewhere, News};
 use crate::client::runs::ClientRuns;
 use crate::client::task::answers::Answer;
+use crate::client::via::Via;
 use crate::context::Context;
-use crate::feed::{Subscription, Tick};
+use crate::feed::{Snapshot, Subscription, Tick};
 use crate::link::end::closed_by;
 use crate::net::quota::QuotaPermit;
 
@@ -97,6 +99,10 @@ pub(crate) struct Console<'a> {
     watched: Option<u16>,
     /// A snapshot, whose parts are sent before any event, and the events since then.
     subscription: Subscription,
+    /// False until the other routers have told what they have.
+    is_whole: bool,
+    elsewhere: Option<Box<CarsElsewhere>>,
+    via: Option<Via>,
     ticks: broadcast::Receiver<Tick>,
     /// The number of events that were missed before the snapshot.
     missed: u64,
@@ -117,6 +123,7 @@ impl<'a> Console<'a> {
         guard: SessionGuard,
         refused: mpsc::Receiver<(PressId, Refused)>,
         permit: QuotaPermit,
+        (elsewhere, via): (Option<CarsElsewhere>, Option<Via>),
     ) -> Self {
         let now = timing::now();
         let mut keepalive = Keepalive::new(PingMode::Always, now);
@@ -128,6 +135,9 @@ impl<'a> Console<'a> {
             permit,
             watched: None,
             subscription: guard.subscribe(),
+            is_whole: elsewhere.is_none(),
+            elsewhere: elsewhere.map(Box::new),
+            via,
             ticks: context.feed.ticks(),
             guard,
             socket,
@@ -169,9 +179,15 @@ impl<'a> Console<'a> {
                 Some(Due::Ping) => self.socket.push_ping(self.pings.payload(now))?,
                 None => {}
             }
-            let timer = tokio::time::sleep_until(self.keepalive.next().into());
+            let mut next = self.keepalive.next();
+            if let Some(elsewhere) = &mut self.elsewhere {
+                elsewhere.pass_time(now);
+                next = next.min(elsewhere.next());
+            }
+            let timer = tokio::time::sleep_until(next.into());
             let has_room = self.socket.has_room();
-            let has_parts = !self.subscription.snapshot.is_over() || !self.unread.is_empty();
+            let has_snapshot = self.is_whole && !self.subscription.snapshot.is_over();
+            let has_parts = has_snapshot || !self.unread.is_empty();
             tokio::select! {
                 biased;
                 event = self.socket.event() => self.on_event(event?)?,
@@ -188,7 +204,10 @@ impl<'a> Console<'a> {
                     self.unread.extend(answers);
                 }
                 () = std::future::ready(()), if has_room && has_parts => self.push_part()?,
-                event = self.subscription.events.recv(), if has_room && !has_parts => self.on_feed(event)?,
+                news = news(self.elsewhere.as_deref_mut()), if has_room && !has_parts => self.on_news(news)?,
+                event = self.subscription.events.recv(), if has_room && !has_parts && self.is_whole => {
+                    self.on_feed(event)?;
+                }
                 () = timer => {}
             }
         }
@@ -196,12 +215,12 @@ impl<'a> Console<'a> {
 
     /// Sends the next part of a snapshot or a list.
     fn push_part(&mut self) -> Result<(), WebSocketError> {
-        if !self.subscription.snapshot.is_over() {
+        if self.is_whole && !self.subscription.snapshot.is_over() {
             let DriverSession {
                 driver, key, role, ..
             } = &self.person;
             let part = (self.subscription.snapshot).part(driver.session, key, *role, self.missed);
-            return self.socket.push(part);
+            return self.push(part);
         }
         match self.next_answer() {
             Some(message) => self.socket.push(message),
@@ -218,7 +237,13 @@ impl<'a> Console<'a> {
             match event {
                 Ok(event) if self.guard.sees(&event) => {
                     let event = Arc::unwrap_or_clone(event);
-                    self.socket.push(RouterToConsole::Feed(event))?;
+                    let event = match &mut self.elsewhere {
+                        Some(elsewhere) => elsewhere.here(event),
+                        None => Some(event),
+                    };
+                    if let Some(event) = event {
+                        self.push(RouterToConsole::Feed(event))?;
+                    }
                 }
                 Ok(_) => {}
                 Err(RecvError::Lagged(missed)) => {
@@ -241,9 +266,34 @@ impl<'a> Console<'a> {
     /// Takes a new snapshot for a console that is too far behind.
     fn take_new_snapshot(&mut self, missed: u64) {
         self.missed = missed + self.subscription.events.len() as u64;
-        self.subscription = self.guard.subscribe();
+        match &mut self.elsewhere {
+            Some(elsewhere) => elsewhere.gather(timing::now()),
+            None => self.subscription = self.guard.subscribe(),
+        }
         let (session, missed) = (self.person.driver.session.0, self.missed);
         tracing::debug!(session, missed, "console lags");
+    }
+
+    fn on_news(&mut self, news: News) -> Result<(), WebSocketError> {
+        match (news, &mut self.elsewhere) {
+            (News::Message(message), _) => self.socket.push(message)?,
+            (News::Picture, Some(elsewhere)) => {
+                let Subscription { snapshot, events } = self.guard.subscribe();
+                let (links, runs) = elsewhere.whole(snapshot.entries());
+                let snapshot = Snapshot::new(links, runs);
+                self.subscription = Subscription { snapshot, events };
+                self.is_whole = true;
+            }
+            (News::Picture, None) => {}
+        }
+        Ok(())
+    }
+
+    fn push(&mut self, mut message: RouterToConsole) -> Result<(), WebSocketError> {
+        if let Some(via) = &self.via {
+            via.add_to(&mut message);
+        }
+        self.socket.push(message)
     }
 
     fn on_tick(&mut self, tick: Tick) -> Result<(), WebSocketError> {
@@ -292,5 +342,13 @@ impl<'a> Console<'a> {
         }
         let message = format!("this console may watch and stop, and not {what}: use a drive key");
         Err(Refused::new(RefusedReason::Denied, message))
+    }
+}
+
+/// Waits for what is new of cars elsewhere.
+async fn news(elsewhere: Option<&mut CarsElsewhere>) -> News {
+    match elsewhere {
+        Some(elsewhere) => std::future::poll_fn(|cx| elsewhere.poll(cx)).await,
+        None => std::future::pending().await,
     }
 }

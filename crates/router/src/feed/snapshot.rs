@@ -22,12 +22,17 @@ pub(crate) struct Snapshot {
 }
 
 impl Snapshot {
-    pub(super) fn new(links: Vec<LinkInfo>, runs: Vec<Arc<RunInfo>>) -> Self {
+    pub(crate) fn new(links: Vec<LinkInfo>, runs: Vec<Arc<RunInfo>>) -> Self {
         Self {
             links: links.into_iter(),
             runs: runs.into_iter(),
             begun: false,
         }
+    }
+
+    /// All that it still has.
+    pub(crate) fn entries(self) -> (Vec<LinkInfo>, Vec<Arc<RunInfo>>) {
+        (self.links.collect(), self.runs.collect())
     }
 
     pub(crate) fn is_over(&self) -> bool {

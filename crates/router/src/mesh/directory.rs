@@ -226,6 +226,12 @@ impl Directory {
         self.holder(port).filter(|(start, _)| *start != self.own)
     }
 
+    /// The records that count, of all ports that other members have.
+    pub(crate) fn all_elsewhere(&self) -> impl Iterator<Item = (Start, &Entry)> {
+        let ports = self.holders.keys();
+        ports.filter_map(|port| self.holder_elsewhere(*port))
+    }
+
     pub(crate) fn highest_epoch(&self, port: u16) -> Epoch {
         let epochs = self.records(port).map(|(_, entry)| entry.record.epoch());
         epochs.max().unwrap_or_default()

@@ -185,6 +185,12 @@ impl Hops {
         passed
     }
 
+    /// The round trip to a member, as it was measured last.
+    pub(crate) fn round_trip(&self, member: Start) -> Option<Duration> {
+        let peer = self.peers.lock().get(&member).cloned();
+        peer.and_then(|peer| peer.state.lock().round_trip)
+    }
+
     /// Number of requests that are under way.
     #[cfg(test)]
     pub(crate) fn open(&self) -> usize {

@@ -25,6 +25,11 @@ impl MemberId {
     pub(crate) fn bits(self) -> u16 {
         self.0
     }
+
+    /// The number and this id in one number.
+    pub(crate) fn with(self, number: u64) -> u64 {
+        (number << Self::BITS) | u64::from(self.0)
+    }
 }
 
 impl TryFrom<u16> for MemberId {

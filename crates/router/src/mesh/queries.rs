@@ -39,6 +39,21 @@ impl Mesh {
         })
     }
 
+    /// All ports that other members hold, but those that are closed.
+    pub(crate) fn all_elsewhere(&self) -> Vec<Elsewhere> {
+        let state = self.state.read();
+        let all = state.directory.all_elsewhere();
+        let all = all.filter_map(|(start, entry)| {
+            Some(Elsewhere {
+                member: state.members.get(start)?.clone(),
+                record: entry.record.clone(),
+                since: entry.since,
+            })
+        });
+        all.filter(|it| it.record.state != HeldState::Kept)
+            .collect()
+    }
+
     /// Returns true if another port has this name, at another member.
     pub(crate) fn is_name_taken(&self, name: &LinkName, port: u16) -> bool {
         let state = self.state.read();

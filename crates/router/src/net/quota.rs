@@ -54,6 +54,17 @@ impl Quota {
         self.take_sized(owner, 1)
     }
 
+    /// Takes a permit for a thing that counts at another router.
+    pub(crate) fn take_uncounted(&self, owner: QuotaOwner) -> QuotaPermit {
+        let rate = self.0.held.lock().entry(owner).or_default().rate.clone();
+        QuotaPermit {
+            owner,
+            size: 0,
+            quota: self.clone(),
+            rate,
+        }
+    }
+
     /// Takes a permit for a thing of this size, unless the owner's would be too large together. One
     /// alone may have any size.
     pub(crate) fn take_sized(&self, owner: QuotaOwner, size: usize) -> Option<QuotaPermit> {

@@ -181,6 +181,7 @@ impl ElsewhereRequest<'_> {
             run: self.run,
             begun: self.begun,
             is_tls: self.is_tls,
+            via: None,
         };
         asked.answer(request).await
     }

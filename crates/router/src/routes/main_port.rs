@@ -232,7 +232,7 @@ fn route(
     match path {
         LINK_PATH => link::upgrade(context, pending, request),
         MEDIA_PATH => camera_ingest::upgrade(context, pending, request),
-        ADMIN_PATH => session::upgrade_console(context, pending, request),
+        ADMIN_PATH => session::upgrade_console(context, pending, request, None),
         health::PATH if context.shutdown.draining.is_cancelled() => {
             Err(Problem::unavailable("the router is going down"))
         }

@@ -10,18 +10,21 @@ use hyper::body::Incoming;
 use hyper::header::{self, HeaderValue};
 use hyper::{Request, Response, StatusCode};
 use p2p_shared::net::transport::Transport;
+use p2p_shared::protocol::ADMIN_PATH;
 use p2p_shared::timing;
 
 use crate::auth::access::Access;
 use crate::auth::key_store::KeyStore;
 use crate::car::Car;
+use crate::client::session;
+use crate::client::via::Via;
 use crate::context::Context;
 use crate::http::connection::{self, Patience};
 use crate::http::response::{AnswerBody, Problem, plain, whole};
 use crate::http::{csrf, websocket};
 use crate::mesh::Mesh;
 use crate::mesh::hop::handshake::{self, NUMBER, Number, PROTOCOL};
-use crate::mesh::hop::headers::{self, NOT_THERE, PassedOn};
+use crate::mesh::hop::headers::{self, MAIN_PORT, NOT_THERE, PassedOn};
 use crate::mesh::hop::{self, Hops, keys};
 use crate::mesh::id::Start;
 use crate::mesh::message::KeyDigests;
@@ -116,7 +119,7 @@ async fn serve(
                 // If whoever passed it on has given up and is gone, the connection ends here.
                 tokio::task::yield_now().await;
             }
-            let mut response = answer(context, mesh, request).await;
+            let mut response = answer(context, mesh, member, request).await;
             if context.shutdown.draining.is_cancelled() {
                 let close = HeaderValue::from_static("close");
                 response.headers_mut().insert(header::CONNECTION, close);
@@ -177,12 +180,16 @@ fn known_keys(keys: &KeyStore) -> Response<AnswerBody> {
 async fn answer(
     context: &Arc<Context>,
     mesh: &Mesh,
+    member: Start,
     mut request: Request<Incoming>,
 ) -> Response<AnswerBody> {
     let Some(passed_on) = PassedOn::take(request.headers_mut()) else {
         tracing::warn!("mesh: a router of another version passed a request on: it was refused");
         return not_there();
     };
+    if passed_on.port == MAIN_PORT {
+        return console(context, passed_on.caller, member, request);
+    }
     let Some(car) = held_here(context, mesh, &passed_on) else {
         return not_there();
     };
@@ -198,12 +205,31 @@ async fn answer(
         run: passed_on.run,
         begun: passed_on.begun,
         is_tls: passed_on.is_tls,
+        via: Some(member),
     };
     let is_seen = csrf::is_navigation(request.headers());
     let answered = asked.answer(request).await;
     let response = answered.unwrap_or_else(|problem| asked.error_response(problem, is_seen));
     context.metrics.answered(response.status().as_u16());
     response
+}
+
+/// Begins a console of the member's here: it has shown the same key there.
+fn console(
+    context: &Arc<Context>,
+    caller: SocketAddr,
+    member: Start,
+    request: Request<Incoming>,
+) -> Response<AnswerBody> {
+    if request.uri().path() != ADMIN_PATH {
+        return not_there();
+    }
+    let closed = &context.shutdown.closed;
+    let pending = (context.unauthenticated).admit_passed_on(caller, closed, false);
+    let via = Via::new(context, member);
+    let response = session::upgrade_console(context, &pending, request, via);
+    let response = response.unwrap_or_else(Problem::into_plain_response);
+    response.map(whole)
 }
 
 /// Says that nothing was handed to a link.

@@ -14,6 +14,7 @@ use crate::car::Car;
 use crate::context::Context;
 use crate::http::response::{AnswerBody, Executed, Problem, Timing, answer};
 use crate::link::work::NoAnswer;
+use crate::mesh::id::Start;
 use crate::net::limits;
 use crate::net::unauthenticated::PendingConnection;
 
@@ -27,6 +28,8 @@ pub(crate) struct RequestContext<'a> {
     pub begun: Instant,
     /// True if the request came over TLS.
     pub is_tls: bool,
+    /// The other router of the mesh that the request came to.
+    pub via: Option<Start>,
 }
 
 impl RequestContext<'_> {

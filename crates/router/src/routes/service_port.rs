@@ -17,6 +17,7 @@ use crate::car::open_port::OpenPort;
 use crate::car::registry::elsewhere::Occupant;
 use crate::client::page_protocol::DRIVE_PATH;
 use crate::client::session;
+use crate::client::via::Via;
 use crate::context::Context;
 use crate::http::connection::{MAX_ADDRESS, MAX_HEADERS};
 use crate::http::query::CgiQuery;
@@ -145,6 +146,7 @@ impl<'a> CallerConnection<'a> {
                     run,
                     begun,
                     is_tls: self.is_tls,
+                    via: None,
                 };
                 let is_seen = csrf::is_navigation(request.headers());
                 let answered = match self.check_first(is_by_name, &request) {
@@ -323,7 +325,9 @@ impl RequestContext<'_> {
         caller: Caller,
         request: Request<Incoming>,
     ) -> Result<Response<AnswerBody>, Problem> {
-        let response = session::upgrade_page(self.context, self.car, caller, self.peer, request)?;
+        let via = self.via.and_then(|from| Via::new(self.context, from));
+        let (context, car, peer) = (self.context, self.car, self.peer);
+        let response = session::upgrade_page(context, car, caller, peer, request, via)?;
         Ok(response.map(whole))
     }
 

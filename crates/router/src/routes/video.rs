@@ -242,6 +242,7 @@ mod tests {
             }
         });
         let request = RequestContext {
+            via: None,
             context: &context,
             car: &car,
             pending: &context.unauthenticated.admit(peer, &car.closed),

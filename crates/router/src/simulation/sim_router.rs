@@ -156,8 +156,8 @@ impl SimRouter {
                 return;
             };
             let stream = Transport::Simulated(Box::new(end));
-            let person = (Caller::Anyone, PEER, permit);
-            session::serve_console(&context, person, stream, Vec::new()).await;
+            let person = (Caller::Anyone, PEER, permit, None);
+            session::serve_console(&context, person, None, stream, Vec::new()).await;
         });
     }
 

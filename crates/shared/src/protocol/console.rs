@@ -92,6 +92,9 @@ pub enum ConsoleToRouter {
         service_port: u16,
         command: DriveCommand,
     },
+    /// Send the state of everything again. Only for other routers of a mesh, which watch for consoles
+    /// of theirs.
+    Again,
 }
 
 /// Messages from the router to a console.
@@ -207,6 +210,9 @@ pub struct LinkInfo {
     pub moving: Option<ActiveMotion>,
     /// True if the stop command has failed three times.
     pub stop_failed: bool,
+    /// Address of the router that has the link, if it is another than the one that is asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub router: Option<Text>,
 }
 
 /// Run as a console sees it.
@@ -298,7 +304,13 @@ pub enum FeedEvent {
     /// A port was given up.
     LinkGone { service_port: u16 },
     /// A round trip between router and inner was measured.
-    Rtt { service_port: u16, rtt_us: u32 },
+    Rtt {
+        service_port: u16,
+        rtt_us: u32,
+        /// The round trip from the router that is asked to the one that has the link, if that is another.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        hop_us: Option<u32>,
+    },
     /// A run was asked for, or is over.
     Run(Box<RunInfo>),
     /// The driver has changed, or a session asks for control.

@@ -379,6 +379,7 @@ fn link_info() -> LinkInfo {
         control: control(),
         moving: None,
         stop_failed: false,
+        router: None,
     }
 }
 
@@ -442,6 +443,7 @@ fn to_console() -> Vec<RouterToConsole> {
         Feed(FeedEvent::Rtt {
             service_port,
             rtt_us: 400,
+            hop_us: None,
         }),
         Feed(FeedEvent::Run(Box::new(run_info(RunSource::Send)))),
         Feed(FeedEvent::Run(Box::new(run_info(RunSource::Drive)))),
@@ -529,9 +531,22 @@ fn later() -> String {
         reconnect_after_ms,
         elsewhere,
     };
+    let elsewhere = [
+        FeedEvent::Link(Box::new(LinkInfo {
+            router: Some("a.test:8888".into()),
+            ..link_info()
+        })),
+        FeedEvent::Rtt {
+            service_port: 9000,
+            rtt_us: 400,
+            hop_us: Some(90),
+        },
+    ];
     lines("inner→router", &[hello])
         + &lines("router→inner", &[to_inner])
         + &lines("router→console", &[to_console])
+        + &lines("console→router", &[ConsoleToRouter::Again])
+        + &lines("router→console", &elsewhere.map(RouterToConsole::Feed))
 }
 
 fn lines<M: Serialize + DeserializeOwned + Debug + PartialEq>(

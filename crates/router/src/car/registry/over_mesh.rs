@@ -112,6 +112,11 @@ impl Registry {
         self.rules.mesh.as_ref().map_or(0, |mesh| mesh.clock())
     }
 
+    /// A number that no other router of the mesh gives. Browsers know whole numbers of 53 bits.
+    pub(super) fn number_of_member(&self, number: u64) -> u64 {
+        (self.rules.mesh.as_ref()).map_or(number, |mesh| mesh.member().with(number))
+    }
+
     /// Notes since when a key has had its port, by all that the mesh knows. Without keys a port is kept for
     /// a minute, and who had it before that does not matter.
     pub(super) fn with_time(&self, mut saved: SavedPort) -> SavedPort {

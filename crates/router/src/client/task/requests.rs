@@ -24,7 +24,19 @@ impl Console<'_> {
             self.context.metrics.over_quota.inc();
             return Ok(self.refuse_too_much(&message)?);
         }
+        let message = match &mut self.elsewhere {
+            Some(elsewhere) => elsewhere.pass(message),
+            None => Some(message),
+        };
+        let Some(message) = message else {
+            return Ok(());
+        };
         match message {
+            ConsoleToRouter::Again if self.via.is_some() => self.take_new_snapshot(0),
+            ConsoleToRouter::Again => {
+                let why = "only another router asks for all again".to_owned();
+                return Err(ClientEnd::Refused(why));
+            }
             ConsoleToRouter::Hello { .. } => {
                 let why = "the console said hello twice".to_owned();
                 return Err(ClientEnd::Refused(why));
@@ -64,6 +76,9 @@ impl Console<'_> {
             ConsoleToRouter::Watch { service_port } => {
                 // A console that may not drive needs no ticks.
                 self.watched = self.guard.watch(service_port);
+                if let Some(elsewhere) = &mut self.elsewhere {
+                    elsewhere.watch(self.watched);
+                }
             }
             ConsoleToRouter::Control {
                 service_port,
@@ -135,6 +150,7 @@ impl Console<'_> {
             } => {
                 let car = self.guard.car(*service_port);
                 car.is_some_and(|car| car.is_stop(command))
+                    || (self.elsewhere.as_ref()).is_some_and(|it| it.is_stop(message))
             }
             ConsoleToRouter::Drive { command, .. } => {
                 matches!(command, DriveCommand::Stop | DriveCommand::Release(_))

@@ -17,6 +17,9 @@ const USUAL_LENGTH: usize = 64;
 /// In an answer: this member does not hold the port.
 pub(crate) const NOT_THERE: HeaderName = HeaderName::from_static("p2p-not-there");
 
+/// In place of a service port: the request is for the main port.
+pub(crate) const MAIN_PORT: u16 = 0;
+
 /// Headers that are about one connection only (RFC 9110, 7.6.1). `TE: trailers` is kept: each hop passes
 /// trailers on.
 const OF_ONE_CONNECTION: [HeaderName; 7] = [

@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
@@ -43,6 +44,8 @@ pub(super) struct State {
     pub(super) is_pinged: bool,
     /// Cancelled, and replaced, when the member has fallen silent.
     pub(super) silent: CancellationToken,
+    /// The round trip of the last ping.
+    pub(super) round_trip: Option<Duration>,
     /// When and why the last attempt to connect failed.
     not_reached: Option<(Instant, Arc<str>)>,
 }
@@ -84,6 +87,7 @@ impl Peer {
                 open: 0,
                 is_pinged: false,
                 silent: CancellationToken::new(),
+                round_trip: None,
                 not_reached: None,
             }),
         }

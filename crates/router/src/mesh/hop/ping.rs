@@ -47,11 +47,13 @@ async fn ask(peer: &Arc<Peer>) -> bool {
     };
     let mut request = Request::new(Upload::none());
     *request.uri_mut() = Uri::from_static(PATH);
+    let sent = Instant::now();
     let answered = hop.send(request).await;
     let answered = answered.ok();
     let Some(response) = answered.filter(|it| it.status() == StatusCode::NO_CONTENT) else {
         return false;
     };
+    peer.state.lock().round_trip = Some(sent.elapsed());
     if let Some(keys) = response.headers().get(DIGESTS)
         && let Some(keys) = keys.to_str().ok().and_then(KeyDigests::from_text)
     {

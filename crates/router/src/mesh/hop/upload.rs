@@ -70,6 +70,22 @@ impl Upload {
         }
     }
 
+    /// Makes an empty one.
+    pub(crate) fn empty() -> Self {
+        Self {
+            size: SizeHint::with_exact(0),
+            is_empty: true,
+            state: Mutex::new(State {
+                body: None,
+                kept: Some(Vec::new()),
+                size: 0,
+                attempt: 0,
+                read: 0,
+                end: Some(End::Whole),
+            }),
+        }
+    }
+
     /// Begins an attempt, and ends the one before; `None` if too much was sent in that.
     pub(super) fn begin(self: &Arc<Self>) -> Option<UploadBody> {
         let mut state = self.state.lock();

@@ -314,6 +314,7 @@ pub fn snapshot() -> RouterToConsole {
         control: ControlInfo::default(),
         moving: None,
         stop_failed: false,
+        router: None,
     };
     RouterToConsole::Snapshot {
         first: true,
