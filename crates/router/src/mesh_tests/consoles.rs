@@ -220,12 +220,12 @@ async fn the_cars_of_a_router_that_never_comes_back_go() {
     .await;
     let late = Desk::at(&other).await;
     assert!(!late.is_up(port) && late.router_of(port).is_some());
-    let [mut desk, mut late] = [desk, late];
-    tokio::time::pause();
-    for desk in [&mut desk, &mut late] {
+    let gone = |mut desk: Desk| async move {
         desk.until("it is gone", |desk| !desk.links.contains_key(&port))
             .await;
-    }
+    };
+    tokio::time::pause();
+    tokio::join!(gone(desk), gone(late));
 }
 
 #[tokio::test]
@@ -233,6 +233,9 @@ async fn whoever_misses_events_of_either_router_is_shown_all_again() {
     let (holder, other, _inner, port, _reserved) = two().await;
     let second = ReservedPort::new();
     let _second = other.inner("two", second.port).await;
+    for name in ["forward", "stop"] {
+        holder.script(name, "");
+    }
     let mut desk = Desk::at(&other).await;
     desk.arms(port).await;
     for (at, flooded) in [(&other, second.port), (&holder, port)] {

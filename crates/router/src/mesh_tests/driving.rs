@@ -238,11 +238,11 @@ async fn a_page_at_another_router_drives_and_its_end_stops_the_car() {
     page.push(&json!({"control": "take"})).unwrap();
     let is_ours = |it: &Value| it["control"]["driver"]["session"] == car["session"];
     let control = hears(&mut page, "control", is_ours).await;
-    let tick = hears(&mut page, "a tick", |it| it["tick"].is_u64()).await;
     hears(&mut page, "the way between the routers", |it| {
         it["hop"].is_u64()
     })
     .await;
+    let tick = hears(&mut page, "a tick", |it| it["tick"].is_u64()).await;
     let press = json!({"epoch": control["control"]["epoch"], "number": 1});
     let order = json!({"press": {"press": press, "command": "forward", "tick_ms": tick["tick"]}});
     page.push(&order).unwrap();
