@@ -69,9 +69,13 @@ fn lost_car(app: &App) -> Option<Vec<String>> {
         "" => String::new(),
         why => format!(": {why}"),
     };
+    let way = match &link.info.router {
+        Some(_) => "router → router → car",
+        None => "router → car",
+    };
     Some(vec![
         format!(
-            " ✖ LINK LOST router → car, since {}{why}",
+            " ✖ LINK LOST {way}, since {}{why}",
             ago(link.since, app.now)
         ),
         format!(
@@ -84,6 +88,10 @@ fn lost_car(app: &App) -> Option<Vec<String>> {
 /// Says when a driven car stops by itself; the car heard its driver at `since` or earlier.
 fn itself(link: &FleetLink, since: Instant, now: Instant) -> String {
     let lease_ms = link.info.lease_ms;
+    if lease_ms == 0 {
+        // Its router was not heard of yet.
+        return String::new();
+    }
     if now.saturating_duration_since(since) > Duration::from_millis(lease_ms) {
         format!("a driven car has stopped itself by now (lease {lease_ms} ms); ")
     } else {

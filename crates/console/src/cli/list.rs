@@ -33,14 +33,18 @@ pub(super) async fn run(target: &RouterTarget, as_json: bool) -> anyhow::Result<
 }
 
 fn table(links: &[LinkInfo]) -> Vec<String> {
-    let head = [
+    let mut head = vec![
         "NAME", "STATE", "PORT", "KEY", "DRIVER", "RTT", "RUNS", "FAILED", "SINCE",
     ];
-    let mut rows = vec![head.map(str::to_owned)];
+    let has_routers = links.iter().any(|link| link.router.is_some());
+    if has_routers {
+        head.push("ROUTER");
+    }
+    let mut rows = vec![head.iter().map(|&name| name.to_owned()).collect()];
     rows.extend(links.iter().map(row));
     let width = |n: usize| rows.iter().map(|row| row[n].width()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..head.len()).map(width).collect();
-    let line = |row: &[String; 9]| {
+    let line = |row: &Vec<String>| {
         let cells = row.iter().zip(&widths);
         let text: String = cells.map(|(text, width)| cell(text, width + 2)).collect();
         text.trim_end().to_owned()
@@ -48,7 +52,7 @@ fn table(links: &[LinkInfo]) -> Vec<String> {
     rows.iter().map(line).collect()
 }
 
-fn row(info: &LinkInfo) -> [String; 9] {
+fn row(info: &LinkInfo) -> Vec<String> {
     let rtts = RoundTrips::of(&info.rtts_us);
     let state = match info {
         info if info.stop_failed => "STOP FAILED",
@@ -61,7 +65,7 @@ fn row(info: &LinkInfo) -> [String; 9] {
         "" => "-".to_owned(),
         text => fit(text, 30),
     };
-    [
+    vec![
         fit(info.name.as_str(), 64),
         state.to_owned(),
         info.service_port.to_string(),
@@ -71,5 +75,25 @@ fn row(info: &LinkInfo) -> [String; 9] {
         info.runs.to_string(),
         info.failures.to_string(),
         age(Duration::from_millis(info.since_ms)),
+        info.router
+            .as_ref()
+            .map_or("here".to_owned(), |router| fit(router.raw(), 64)),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing;
+
+    #[test]
+    fn the_routers_are_shown_if_there_are_several() {
+        let mut links = [testing::link(9000, "car"), testing::link(9001, "other")];
+        assert!(table(&links).iter().all(|line| !line.contains("here")));
+        links[1].router = Some("a.test:8888".into());
+        let lines = table(&links);
+        assert!(lines[0].ends_with("ROUTER"), "{lines:?}");
+        assert!(lines[1].ends_with("here"), "{lines:?}");
+        assert!(lines[2].ends_with("a.test:8888"), "{lines:?}");
+    }
 }

@@ -18,7 +18,9 @@ pub(super) fn render(frame: &mut Frame<'_>, area: Rect, app: &App) {
     let theme = app.theme();
     let mut links = app.fleet.links.values();
     let has_keys = links.any(|link| !link.info.key.raw().is_empty());
-    let columns = columns(area.width, has_keys);
+    let mut links = app.fleet.links.values();
+    let has_routers = links.any(|link| link.info.router.is_some());
+    let columns = columns(area.width, has_keys, has_routers);
     let rows_shown = usize::from(area.height.saturating_sub(3)).max(1);
     let chosen =
         (app.fleet.links.values()).position(|link| Some(link.info.service_port) == app.chosen);
@@ -68,10 +70,17 @@ type Column = (&'static str, u16, fn(&FleetLink, &App) -> String);
 
 /// Width of the column of keys, which a router without keys has not.
 const KEY: u16 = 10;
+/// Width of the column of routers, for cars that are not all at the console's.
+const ROUTER: u16 = 20;
 
-fn columns(width: u16, has_keys: bool) -> Vec<Column> {
+fn columns(width: u16, has_keys: bool, has_routers: bool) -> Vec<Column> {
     let width = match has_keys {
         true => width.saturating_sub(KEY + 1),
+        false => width,
+    };
+    let has_routers = has_routers && width >= 70;
+    let width = match has_routers {
+        true => width.saturating_sub(ROUTER + 1),
         false => width,
     };
     let name = match width {
@@ -80,11 +89,13 @@ fn columns(width: u16, has_keys: bool) -> Vec<Column> {
         _ => 13,
     };
     let key = if has_keys { 0 } else { u16::MAX };
-    let all: [(Column, u16); 10] = [
+    let router = if has_routers { 0 } else { u16::MAX };
+    let all: [(Column, u16); 11] = [
         (("name", name, |link, _| link.info.name.to_string()), 0),
         (("state", 9, |link, _| state(link)), 0),
         (("port", 5, |link, _| link.info.service_port.to_string()), 0),
         (("key", KEY, |link, _| link.info.key.raw().to_owned()), key),
+        (("router", ROUTER, |link, _| router_of(link)), router),
         (("driver", 10, |link, app| driver(link, app)), 60),
         (("RTT p50/p95", 13, |link, _| percentiles(link)), 50),
         (("last RTTs", 16, |link, _| sparkline(&link.rtts, 16)), 110),
@@ -117,6 +128,11 @@ fn state(link: &FleetLink) -> String {
         link if link.moving.is_some() => "▶ moves".to_owned(),
         _ => "● up".to_owned(),
     }
+}
+
+fn router_of(link: &FleetLink) -> String {
+    let router = link.info.router.as_ref();
+    router.map_or("here", |router| router.raw()).to_owned()
 }
 
 fn driver(link: &FleetLink, app: &App) -> String {

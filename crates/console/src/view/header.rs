@@ -166,9 +166,14 @@ fn state<'a>(app: &App, theme: Theme, width: usize) -> Line<'a> {
     let used: usize = spans.iter().map(|span| span.content.width()).sum();
     let mut left = width.saturating_sub(used);
     let rtt_style = rtt.map_or(theme.quiet(), |rtt| theme.round_trip(rtt));
+    let router = app.link().and_then(|link| link.info.router.as_ref());
+    let at = router.map_or(String::new(), |router| {
+        format!("at {}", fit(router.raw(), 30))
+    });
     for (text, style) in [
         (rtt_text, rtt_style),
         (driver, theme.strong()),
+        (at, theme.quiet()),
         (keys, theme.quiet()),
     ] {
         let wide = text.width() + 2;

@@ -1,4 +1,4 @@
-//! Draws the pane of round trips: both connections, jitter, a sparkline, and a histogram where
+//! Draws the pane of round trips: each connection on the way to the car, jitter, a sparkline, and a histogram where
 //! there is room.
 
 use std::time::Duration;
@@ -17,10 +17,11 @@ pub(super) fn render(frame: &mut Frame<'_>, area: Rect, app: &App) {
     let Some(link) = app.link() else { return };
     let theme = app.theme();
     let inner = usize::from(area.width.saturating_sub(2));
-    let mut lines = vec![
-        hop("you–router", &app.rtts, inner, theme),
-        hop("router–car", &link.rtts, inner, theme),
-    ];
+    let mut lines = vec![hop("you–router", &app.rtts, inner, theme)];
+    if link.info.router.is_some() {
+        lines.push(hop("routers   ", &link.hops, inner, theme));
+    }
+    lines.push(hop("router–car", &link.rtts, inner, theme));
     let rows = usize::from(area.height.saturating_sub(2));
     if rows > lines.len() + BARS.len() {
         lines.push(Line::styled(

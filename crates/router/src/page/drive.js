@@ -131,6 +131,9 @@ const messages = {
   rtt(s, us) {
     s.carRtt = us / 1000;
   },
+  hop(s, us) {
+    s.hopRtt = us / 1000;
+  },
   probe(s, number) {
     if (s.probe?.number !== number) return;
     s.rtt = s.now - s.probe.at;
@@ -160,6 +163,7 @@ function setCar(s, car) {
     s.latch ??= "plain";
   }
   s.car = car && { ...car, since: s.now - car.since_ms, why: isOther ? "" : s.car?.why ?? "" };
+  if (!car?.router) s.hopRtt = null;
   s.carRtt = car?.rtts_us.length ? car.rtts_us.at(-1) / 1000 : null;
   s.moving = car?.moving ?? null;
   s.tick = null;

@@ -15,7 +15,7 @@ export const start = now => ({
   car: null, // LinkInfo of the router, with `since` and `why`
   requestUntil: null,
   moving: null, ran: null,
-  tick: null, rtt: null, carRtt: null, probe: null, probed: -Infinity, probes: 0,
+  tick: null, rtt: null, hopRtt: null, carRtt: null, probe: null, probed: -Infinity, probes: 0,
   healthySince: null, visible: true, watched: false,
   videoAge: null, // age of the picture that the driver sees; null: no picture
   latch: null, // stopped, failsafe or plain: nothing moves before control is taken anew
@@ -56,6 +56,15 @@ export function roundTrip(s) {
   const both = Math.max(s.rtt ?? 0, waiting) + (s.carRtt ?? 0);
   const silence = s.tick && isArmed(s) ? s.now - s.tick.at : 0;
   return silence > TICK_DUE ? Math.max(both, silence) : both;
+}
+
+/** The round trips on the way to the car, each with its two ends. */
+export function hops(s) {
+  const all = [["router–car", s.carRtt]];
+  if (s.hopRtt !== null) all.unshift(["router–router", s.hopRtt]);
+  // The page's own measurement goes all the way to the car's router.
+  if (s.rtt !== null) all.unshift(["you–router", Math.max(0, s.rtt - (s.hopRtt ?? 0))]);
+  return all.filter(([, time]) => time !== null);
 }
 
 export const isSettled = s => s.healthySince !== null && s.now - s.healthySince >= HEALTHY;

@@ -68,6 +68,11 @@ export class View {
     const level = rtt === null || rtt < 100 ? "" : rtt <= 200 ? "slow" : "bad";
     text("rtt", `RTT ${rtt === null ? "–" : short(rtt)}${level === "slow" ? " slow" : level ? " TOO SLOW" : ""}`);
     mark($("rtt"), "level", level);
+    const times = rtt === null ? [] : drive.hops(s);
+    $("times").title = times.map(([between, time]) => `${between} ${short(time)}`).join(", ");
+    const sum = s.hopRtt === null ? "" : ` · ${times.map(([, time]) => short(time)).join(" + ")}`;
+    text("at", s.car?.router ? `at ${s.car.router}${sum}` : "");
+    hide("at", !s.car?.router);
     const age = s.videoAge;
     text("age", age === null ? "" : `picture ${short(age)}${age > GREY ? " OLD" : ""}`);
     mark($("age"), "level", age > GREY ? "bad" : "");
@@ -140,5 +145,6 @@ function hop(s) {
   }
   if (s.session === null) return "Connecting …";
   if (!s.car) return "No car has this port now. It comes back by itself.";
-  return `Link lost: router → car, since ${ago(s.now - s.car.since)}${s.car.why ? `: ${s.car.why}` : ""}. ${itself(s.car.since)} The car dials again by itself.`;
+  const way = s.car.router ? "router → router → car" : "router → car";
+  return `Link lost: ${way}, since ${ago(s.now - s.car.since)}${s.car.why ? `: ${s.car.why}` : ""}. ${itself(s.car.since)} The car dials again by itself.`;
 }
