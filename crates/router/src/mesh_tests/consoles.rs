@@ -65,7 +65,7 @@ async fn commands_are_sent_listed_ended_and_asked_about_wherever_the_car_is() {
     holder.script("hello", "echo hello $P2P_REMOTE_ADDR; exit 3");
     holder.long_script("long", "");
     let mut desk = Desk::at(&other).await;
-    desk.says(send(port, 1, "hello"));
+    desk.says(&send(port, 1, "hello"));
     let has_ended = |request: u64| {
         move |desk: &Desk| {
             desk.answers.iter().any(|answer| match answer {
@@ -97,12 +97,12 @@ async fn commands_are_sent_listed_ended_and_asked_about_wherever_the_car_is() {
         }
     }
     assert_eq!(String::from_utf8_lossy(&output), "hello 127.0.0.1\n");
-    desk.says(ConsoleToRouter::AskRun {
+    desk.says(&ConsoleToRouter::AskRun {
         request: 2,
         service_port: port,
         run: run.unwrap(),
     });
-    desk.says(ConsoleToRouter::ListCommands {
+    desk.says(&ConsoleToRouter::ListCommands {
         request: 3,
         service_port: port,
     });
@@ -118,8 +118,8 @@ async fn commands_are_sent_listed_ended_and_asked_about_wherever_the_car_is() {
         }
     }
     // One that is cancelled is ended.
-    desk.says(send(port, 4, "long"));
-    desk.says(send(port, 4, "hello"));
+    desk.says(&send(port, 4, "long"));
+    desk.says(&send(port, 4, "hello"));
     let is_refused = |desk: &Desk| {
         desk.answers.iter().any(|answer| {
             matches!(
@@ -133,7 +133,7 @@ async fn commands_are_sent_listed_ended_and_asked_about_wherever_the_car_is() {
     };
     desk.until("its number is taken", is_refused).await;
     holder.has_begun().await;
-    desk.says(ConsoleToRouter::Cancel { request: 4 });
+    desk.says(&ConsoleToRouter::Cancel { request: 4 });
     let flushing = desk.until("never", |_| false);
     tokio::select! {
         () = flushing => {}
@@ -142,7 +142,7 @@ async fn commands_are_sent_listed_ended_and_asked_about_wherever_the_car_is() {
     // Of one whose router is lost nobody knows.
     std::fs::remove_file(holder.note("ended")).unwrap();
     let _ = std::fs::remove_file(holder.note("begun"));
-    desk.says(send(port, 5, "long"));
+    desk.says(&send(port, 5, "long"));
     let begun = |desk: &Desk| {
         desk.answers.iter().any(|answer| {
             matches!(
@@ -165,7 +165,7 @@ async fn commands_are_sent_listed_ended_and_asked_about_wherever_the_car_is() {
     assert_eq!(*last, lost);
     holder.was_ended().await;
     // And nothing more is handed over.
-    desk.says(send(port, 6, "hello"));
+    desk.says(&send(port, 6, "hello"));
     desk.until("it is refused", has_ended(6)).await;
     let Some(RouterToConsole::SendEvent {
         event: SendEvent::Refused { message, .. },

@@ -158,19 +158,19 @@ impl Desk {
         driver.is_some_and(|driver| driver.session == self.session)
     }
 
-    pub(super) fn says(&mut self, message: ConsoleToRouter) {
-        self.socket.push(&message).unwrap();
+    pub(super) fn says(&mut self, message: &ConsoleToRouter) {
+        self.socket.push(message).unwrap();
     }
 
     pub(super) fn asks(&mut self, service_port: u16, request: ControlRequest) {
-        self.says(ConsoleToRouter::Control {
+        self.says(&ConsoleToRouter::Control {
             service_port,
             request,
         });
     }
 
     pub(super) fn orders(&mut self, service_port: u16, command: DriveCommand) {
-        self.says(ConsoleToRouter::Drive {
+        self.says(&ConsoleToRouter::Drive {
             service_port,
             command,
         });
@@ -178,7 +178,7 @@ impl Desk {
 
     /// Takes control, and waits for the car's clock.
     pub(super) async fn arms(&mut self, port: u16) {
-        self.says(ConsoleToRouter::Watch {
+        self.says(&ConsoleToRouter::Watch {
             service_port: Some(port),
         });
         self.asks(port, ControlRequest::Take);

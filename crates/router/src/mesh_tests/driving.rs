@@ -121,7 +121,7 @@ async fn of_two_consoles_at_two_routers_one_drives() {
     let (asking, _) = there.links[&port].control.request.clone().unwrap();
     assert_eq!(asking.session, there.session);
     assert!(!there.drives(port));
-    there.says(p2p_shared::protocol::ConsoleToRouter::Watch {
+    there.says(&p2p_shared::protocol::ConsoleToRouter::Watch {
         service_port: Some(port),
     });
     there

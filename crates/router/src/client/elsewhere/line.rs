@@ -216,7 +216,9 @@ async fn pass(
                 None => return Ok(()),
             },
             Ok(place) = hears.reserve(), if waits.is_some() => {
-                waits.take().map(|message| place.send(message));
+                if let Some(message) = waits.take() {
+                    place.send(message);
+                }
             }
             event = event(socket, waits.is_none()) => match event? {
                 SocketEvent::Message(RouterToConsole::GoAway { .. }) => {
