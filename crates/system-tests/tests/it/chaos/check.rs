@@ -20,6 +20,8 @@ pub(crate) struct PromiseReport {
     pub(crate) router_dies: bool,
     /// What is said over the link may have come as something else that has a meaning.
     pub(crate) garbles: bool,
+    /// How long a command may wait, beyond its time, at a router that stands still and can't know that.
+    pub(crate) waits_unread: Duration,
     /// What a stop may take beyond the lease.
     pub(crate) stop_margin: Duration,
     /// How soon there is service again.
@@ -35,6 +37,7 @@ impl PromiseReport {
             severs: false,
             router_dies: false,
             garbles: false,
+            waits_unread: Duration::ZERO,
             stop_margin: Duration::from_millis(stop_ms),
             service_within: Duration::from_millis(service_ms),
         }
@@ -55,7 +58,8 @@ impl History {
                 broken.extend(self.broken_by(call, promises.router_dies));
             }
             if !promises.garbles {
-                broken.extend(self.broken_by_age(call, promises.stop_margin));
+                let margin = promises.stop_margin + promises.waits_unread;
+                broken.extend(self.broken_by_age(call, margin));
             }
         }
         for (run, story) in &self.reported {

@@ -9,6 +9,7 @@ const PROMISES: PromiseReport = PromiseReport {
     severs: true,
     router_dies: false,
     garbles: false,
+    waits_unread: Duration::ZERO,
     stop_margin: Duration::from_millis(50),
     service_within: Duration::from_secs(2),
 };

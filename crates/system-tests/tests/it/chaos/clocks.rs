@@ -12,6 +12,15 @@ const JUMPS: [&str; 5] = ["+5h", "-7h", "+9000d", "-30m", "+0"];
 const ROUTERS: &str = "clock-router";
 const INNERS: &str = "clock-inner";
 
+/// What gives a program a wall clock that is wrong by this.
+pub(crate) fn off_by(library: &str, by: &str) -> Vec<(&'static str, String)> {
+    vec![
+        ("LD_PRELOAD", library.to_owned()),
+        ("FAKETIME", by.to_owned()),
+        ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),
+    ]
+}
+
 /// What gives a program a wall clock that is read from this file of its folder.
 fn clock(library: &str, file: &str) -> Vec<(&'static str, String)> {
     vec![
@@ -24,7 +33,7 @@ fn clock(library: &str, file: &str) -> Vec<(&'static str, String)> {
 }
 
 /// The library of this machine.
-fn library() -> Option<String> {
+pub(crate) fn library() -> Option<String> {
     let mut tool = Command::new("faketime");
     tool.env_remove("LD_PRELOAD");
     let output = tool.args(["-m", "-f", "+0", "env"]).output().ok()?;

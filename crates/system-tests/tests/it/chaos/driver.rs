@@ -1,6 +1,7 @@
 //! A driver: a console that holds a key, takes control again when it has lost it, and records each
 //! heartbeat that it has sent; and a rival that takes control away.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -16,7 +17,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_util::sync::CancellationToken;
 
 use super::history::{SharedHistory, now};
-use crate::common::console::dial;
+use crate::common::console::dial_at;
 use crate::common::peer::WebSocketPeer;
 use crate::common::until;
 
@@ -34,7 +35,7 @@ pub(crate) struct DriverFaults {
 
 #[derive(Debug, Clone)]
 pub(crate) struct HoldingDriver {
-    pub(crate) main_port: u16,
+    pub(crate) main: SocketAddr,
     pub(crate) service_port: u16,
     pub(crate) key: Option<Key>,
     pub(crate) history: SharedHistory,
@@ -61,7 +62,7 @@ impl HoldingDriver {
             if !self.driver_faults.is_gone.load(Ordering::SeqCst)
                 && let Ok(Ok(peer)) = tokio::time::timeout(
                     Duration::from_secs(5),
-                    dial(self.main_port, self.key.as_ref()),
+                    dial_at(self.main, self.key.as_ref()),
                 )
                 .await
             {

@@ -16,7 +16,7 @@ use super::load::{self, CallTarget};
 use crate::common::procfs::{child_named, processes};
 use crate::common::program::{RunningProgram, router, run as run_to_its_end};
 use crate::common::proxy::Proxy;
-use crate::common::{ReservedPort, until, until_so};
+use crate::common::{ReservedPort, local, until, until_so};
 
 /// A worker that notes each run and answers with it.
 const WORKER: &str = r#"#!/usr/bin/perl
@@ -69,7 +69,7 @@ impl Fixture {
         } else {
             None
         };
-        commands(folder.path());
+        write_commands(folder.path());
         if let Some(user) = fixture_config.user {
             belongs_to(folder.path(), user);
         }
@@ -102,7 +102,7 @@ impl Fixture {
     /// Where callers reach the car.
     pub(crate) fn car(&self) -> CallTarget {
         CallTarget {
-            port: self.service.port,
+            at: local(self.service.port),
             host: "car",
             key: self.keys.as_ref().map(|keys| keys.driver.clone()),
         }
@@ -188,7 +188,7 @@ impl Fixture {
 
 impl Keys {
     /// By the router of this folder.
-    async fn make(folder: &Path) -> Self {
+    pub(crate) async fn make(folder: &Path) -> Self {
         let key = async |name: &str, role: &str| {
             let mut router = router(folder);
             let made =
@@ -230,7 +230,7 @@ pub(crate) fn processes_in(folder: &Path) -> Vec<String> {
 }
 
 /// The commands, which write down that they ran.
-fn commands(folder: &Path) {
+pub(crate) fn write_commands(folder: &Path) {
     let note = "echo \"$P2P_RUN $(date +%s%N)\" >>../witness";
     let answer = "echo \"$P2P_RUN $1\"";
     let act = |act: &str| format!("echo \"{act} $(date +%s%N)\" >>../motion");

@@ -1,6 +1,7 @@
 //! The load: callers that ask one after the other and record the answers, and an observer of the
 //! number of links.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use p2p_shared::key::Key;
@@ -19,9 +20,20 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// Whom to ask, and as whom.
 #[derive(Debug, Clone)]
 pub(crate) struct CallTarget {
-    pub(crate) port: u16,
+    pub(crate) at: SocketAddr,
     pub(crate) host: &'static str,
     pub(crate) key: Option<Key>,
+}
+
+impl CallTarget {
+    /// A router's main port on loopback, as this machine itself asks it.
+    pub(crate) fn main_port(port: u16) -> Self {
+        Self {
+            at: local(port),
+            host: "localhost",
+            key: None,
+        }
+    }
 }
 
 /// Asks for each of the commands, until the end.
@@ -73,7 +85,7 @@ async fn call(car: &CallTarget, command: &'static str, argument: String) -> Call
 
 /// The answer, if there is a connection, and one comes.
 pub(crate) async fn ask(door: &CallTarget, target: &str) -> std::io::Result<Option<HttpAnswer>> {
-    let stream = TcpStream::connect(local(door.port)).await?;
+    let stream = TcpStream::connect(door.at).await?;
     let mut caller = RawCaller::new(stream);
     let host = door.host;
     let key = door.key.as_ref().map_or(String::new(), |key| {
@@ -85,22 +97,17 @@ pub(crate) async fn ask(door: &CallTarget, target: &str) -> std::io::Result<Opti
 }
 
 /// One of the router's metrics, if it answers.
-pub(crate) async fn metric(main_port: u16, name: &str) -> Option<i64> {
-    let door = CallTarget {
-        port: main_port,
-        host: "localhost",
-        key: None,
-    };
-    let answer = ask(&door, "/metrics").await.ok()??;
+pub(crate) async fn metric(main: &CallTarget, name: &str) -> Option<i64> {
+    let answer = ask(main, "/metrics").await.ok()??;
     let text = answer.text();
     let line = text.lines().find_map(|line| line.strip_prefix(name))?;
     line.trim().parse().ok()
 }
 
 /// Looks again and again how many links are up.
-pub(crate) async fn looks(main_port: u16, history: SharedHistory, end: CancellationToken) {
+pub(crate) async fn looks(main: CallTarget, history: SharedHistory, end: CancellationToken) {
     while !end.is_cancelled() {
-        if let Some(links) = metric(main_port, "p2p_router_links ").await {
+        if let Some(links) = metric(&main, "p2p_router_links ").await {
             history.lock().unwrap().links.push(links);
         }
         tokio::time::sleep(Duration::from_millis(50)).await;

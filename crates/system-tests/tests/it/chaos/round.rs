@@ -14,7 +14,7 @@ use super::fixture::{Fixture, pause, processes_in};
 use super::fixture_config::FixtureConfig;
 use super::history::{History, ReportedOutcome, SharedHistory};
 use super::load::{self, CallTarget};
-use crate::common::{until, until_so};
+use crate::common::{local, until, until_so};
 
 const CALLERS: usize = 3;
 /// Descriptors that may come and go without being lost: a file of the log, a connection on its way.
@@ -107,7 +107,7 @@ impl Fault {
         let before = fixture.descriptors();
         let history = fixture.history.clone();
         let end = CancellationToken::new();
-        let (main, service) = (fixture.main.port, fixture.car());
+        let (main, service) = (local(fixture.main.port), fixture.car());
         let mut tasks: Vec<_> = (0..CALLERS)
             .map(|n| {
                 let calls = load::calls(n, service.clone(), history.clone(), end.clone());
@@ -115,13 +115,13 @@ impl Fault {
             })
             .collect();
         tasks.push(tokio::spawn(load::looks(
-            main,
+            CallTarget::main_port(fixture.main.port),
             history.clone(),
             end.clone(),
         )));
         let driver = HoldingDriver {
-            main_port: main,
-            service_port: service.port,
+            main,
+            service_port: fixture.service.port,
             key: fixture.keys.as_ref().map(|keys| keys.driver.clone()),
             history: history.clone(),
             driver_faults: fixture.driver_faults.clone(),
@@ -160,7 +160,7 @@ impl Fault {
 }
 
 /// How often, if it is told by hand.
-fn rounds() -> Option<usize> {
+pub(crate) fn rounds() -> Option<usize> {
     let wanted = std::env::var("P2P_CHAOS_ROUNDS").ok();
     wanted.map(|rounds| rounds.parse().unwrap())
 }
@@ -175,7 +175,7 @@ impl Drop for PreparedFolder {
 }
 
 /// Asks the car for each run whose answer left it open.
-async fn asks_what_became(car: &CallTarget, history: &SharedHistory) {
+pub(crate) async fn asks_what_became(car: &CallTarget, history: &SharedHistory) {
     let calls = history.lock().unwrap().calls.clone();
     for answer in calls.into_iter().filter_map(|call| call.answer) {
         if answer.executed != "unknown" {
@@ -210,7 +210,11 @@ async fn asks_what_became(car: &CallTarget, history: &SharedHistory) {
 async fn quiet(fixture: &Fixture, before: [usize; 2]) -> Option<String> {
     let mut left = String::new();
     let waiting = until_so("it is quiet", async || {
-        let runs = load::metric(fixture.main.port, "p2p_router_open_runs ").await;
+        let runs = load::metric(
+            &CallTarget::main_port(fixture.main.port),
+            "p2p_router_open_runs ",
+        )
+        .await;
         let now = fixture.descriptors();
         left = format!("open runs: {runs:?}; descriptors: {before:?}, then {now:?}");
         let is_few = |n: usize| now[n] <= before[n] + FEW_DESCRIPTORS;
@@ -221,7 +225,7 @@ async fn quiet(fixture: &Fixture, before: [usize; 2]) -> Option<String> {
 }
 
 /// Waits until no process works in the folder; which still do.
-async fn nothing_left(folder: &Path) -> Vec<String> {
+pub(crate) async fn nothing_left(folder: &Path) -> Vec<String> {
     let waiting = until("no process is left", || processes_in(folder).is_empty());
     match tokio::time::timeout(GIVEN_BACK, waiting).await {
         Ok(()) => Vec::new(),

@@ -12,10 +12,11 @@ use super::check::PromiseReport;
 use super::driver::HoldingDriver;
 use super::fixture::{Fixture, pause};
 use super::fixture_config::{FixtureConfig, SETTINGS};
+use super::load::CallTarget;
 use super::samples::{ProcessSamples, RESTART, watches_camera};
 use super::{load, network, processes};
 use crate::common::program::path;
-use crate::common::until;
+use crate::common::{local, until};
 
 const CALLERS: usize = 8;
 /// So many kinds of faults.
@@ -86,15 +87,19 @@ async fn soak() {
     std::fs::write(folder.path().join(SETTINGS), camera).unwrap();
     let mut fixture = Fixture::start(folder, FixtureConfig::default()).await;
     let history = fixture.history.clone();
-    let (main, service) = (fixture.main.port, fixture.service.port);
+    let (main, service) = (local(fixture.main.port), fixture.service.port);
     let end = CancellationToken::new();
     let mut tasks: Vec<_> = (0..CALLERS)
         .map(|n| tokio::spawn(load::calls(n, fixture.car(), history.clone(), end.clone())))
         .collect();
-    let looks = load::looks(main, history.clone(), end.clone());
+    let looks = load::looks(
+        CallTarget::main_port(fixture.main.port),
+        history.clone(),
+        end.clone(),
+    );
     tasks.push(tokio::spawn(looks));
     let driver = HoldingDriver {
-        main_port: main,
+        main,
         service_port: service,
         key: None,
         history: history.clone(),

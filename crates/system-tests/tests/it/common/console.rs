@@ -1,7 +1,7 @@
 //! A console by hand.
 
 use std::collections::VecDeque;
-use std::net::Ipv4Addr;
+use std::net::SocketAddr;
 
 use p2p_shared::key::{Key, Role};
 use p2p_shared::net::dialer::{self, DialError, RouterAddress};
@@ -10,6 +10,7 @@ use p2p_shared::protocol::{
     MotionEvent, PressId, RefusedReason, RouterToConsole, RunInfo, SendEvent, SessionId,
 };
 
+use super::local;
 use super::peer::WebSocketPeer;
 
 /// A console that has got its first snapshot.
@@ -74,9 +75,14 @@ impl ConsoleSnapshot {
 
 /// A connection that was upgraded and has said nothing.
 pub async fn dial(main_port: u16, key: Option<&Key>) -> Result<WebSocketPeer, DialError> {
+    dial_at(local(main_port), key).await
+}
+
+/// The same to a router at any address.
+pub async fn dial_at(main: SocketAddr, key: Option<&Key>) -> Result<WebSocketPeer, DialError> {
     let router = RouterAddress {
-        host: Ipv4Addr::LOCALHOST.to_string(),
-        port: main_port,
+        host: main.ip().to_string(),
+        port: main.port(),
     };
     let socket = dialer::dial(None, &router, ADMIN_PATH, key, true).await?;
     Ok(WebSocketPeer(socket))

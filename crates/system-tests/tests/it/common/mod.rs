@@ -80,10 +80,19 @@ pub struct ReservedPort {
 
 impl ReservedPort {
     pub fn new() -> Self {
+        Self::at(local(0))
+    }
+
+    /// The same at all addresses of this machine.
+    pub fn everywhere() -> Self {
+        Self::at((Ipv4Addr::UNSPECIFIED, 0).into())
+    }
+
+    fn at(address: SocketAddr) -> Self {
         let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
         let socket = socket.unwrap();
         socket.set_reuse_address(true).unwrap();
-        socket.bind(&local(0).into()).unwrap();
+        socket.bind(&address.into()).unwrap();
         Self {
             port: socket.local_addr().unwrap().as_socket().unwrap().port(),
             _socket: socket,
