@@ -36,6 +36,11 @@ start_car() { # NAME SERVICE_PORT FIRST SECOND THIRD
     await "$1" 'link up: http://127\.0\.0\.\([1-3]\):'
 }
 
+# The console at a router that has neither car.
+console() { # ARG...
+    XDG_CONFIG_HOME="$work" "$bin/p2p-console" --router "127.0.0.$spare:$main_port" --log-dir "$work/logs" "$@"
+}
+
 # Each car at each of these routers, at once.
 ask_all() { # NUMBER...
     for number; do
@@ -129,9 +134,15 @@ cat <<END_OF_LIST
   router-1  127.0.0.1:$main_port    nats-1  127.0.0.1:$nats_port
   router-2  127.0.0.2:$main_port    nats-2  127.0.0.2:$nats_port
   router-3  127.0.0.3:$main_port    nats-3  127.0.0.3:$nats_port
-  north     at router-$holder, http://127.0.0.N:$north/ at each router N
-  south     at router-$other, http://127.0.0.N:$south/ at each router N
+  north     http://127.0.0.N:$north/ at each router N
+  south     http://127.0.0.N:$south/ at each router N
 END_OF_LIST
+
+step "As a console at router-$spare sees them"
+console list | tee "$work/list"
+for name in north south; do
+    grep -q "^$name *up" "$work/list" || fail "the console at router-$spare does not see $name"
+done
 
 if [ -n "$smoke" ]; then
     smoke
@@ -150,8 +161,7 @@ In another terminal, and then look for north again:
 END_OF_HINTS
 if [ -t 0 ] && [ -t 1 ]; then
     sleep 5
-    XDG_CONFIG_HOME="$work" "$bin/p2p-console" --router "127.0.0.$spare:$main_port" --link north --log-dir "$work/logs" ||
-        fail "the console has failed"
+    console --link north || fail "the console has failed"
     exit
 fi
 pause infinity
