@@ -49,6 +49,8 @@ pub(crate) struct Camera {
 struct Shown {
     newest: watch::Sender<Option<Picture>>,
     status: watch::Sender<Status>,
+    /// True while somebody watches.
+    watched: watch::Sender<bool>,
 }
 
 #[derive(Debug, Default)]
@@ -58,11 +60,25 @@ struct Held {
     ticket: Option<MediaTicket>,
     failed: Option<Arc<str>>,
     viewers: usize,
+    /// True if another router has the car, and shows the camera to this one.
+    is_elsewhere: bool,
     /// Guard of the media connection that pictures come from: dropping it ends the connection.
     media: Option<DropGuard>,
 }
 
 impl Camera {
+    /// Makes the camera of a car that another router has.
+    pub(crate) fn of_another_router() -> Self {
+        let held = Held {
+            is_elsewhere: true,
+            ..Held::default()
+        };
+        Self {
+            held: Mutex::new(held),
+            shown: OnceLock::new(),
+        }
+    }
+
     /// Takes note that the car has a new link, and a camera with this random number for its ticket;
     /// `None`: it has no camera. Without a random number nobody could tell whose pictures they are.
     pub(crate) fn link_up<E: Display>(&self, link: &LinkHandle, random: Option<Result<u64, E>>) {
@@ -105,8 +121,8 @@ impl Camera {
     /// Counts a viewer, for as long as the guard is kept.
     pub(crate) fn watch(self: &Arc<Self>) -> WatchGuard {
         let mut held = self.held.lock();
-        self.shown(&held);
         held.viewers += 1;
+        self.shown(&held).watched.send_replace(true);
         held.send_ticket();
         drop(held);
         WatchGuard(self.clone())
@@ -124,6 +140,19 @@ impl Camera {
         let mut status = self.shown(&self.held.lock()).status.subscribe();
         status.mark_changed();
         status
+    }
+
+    /// Returns a receiver of whether anybody watches.
+    pub(crate) fn watched(&self) -> watch::Receiver<bool> {
+        self.shown(&self.held.lock()).watched.subscribe()
+    }
+
+    /// Shows what another router shows of the camera, unless nobody watches.
+    pub(crate) fn relay(&self, picture: Option<Picture>, status: Status) {
+        let held = self.held.lock();
+        if held.viewers > 0 {
+            self.shown(&held).set(picture, status);
+        }
     }
 
     /// Attaches a media connection with this ticket, in place of the one before; returns `None` if
@@ -144,6 +173,7 @@ impl Camera {
             Box::new(Shown {
                 newest: watch::Sender::default(),
                 status: watch::Sender::new(held.status()),
+                watched: watch::Sender::new(held.viewers > 0),
             })
         })
     }
@@ -171,6 +201,7 @@ impl Held {
     /// Returns the state of the camera, of which there is no picture yet.
     fn status(&self) -> Status {
         match (&self.link, &self.failed) {
+            _ if self.is_elsewhere => Status::Starting,
             (None, _) => Status::Away,
             (_, Some(why)) => Status::Failed(why.clone()),
             _ if self.ticket.is_none() => Status::None,
@@ -201,6 +232,7 @@ impl Drop for WatchGuard {
                 held.failed = None;
             }
             self.0.changed(&held);
+            self.0.shown(&held).watched.send_replace(false);
         }
     }
 }

@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::SystemTime;
 
 use anyhow::Context as _;
+use hyper::StatusCode;
 use p2p_shared::names::{RunId, RunIds};
 use tokio::sync::Notify;
 
@@ -15,6 +16,7 @@ use crate::car::control::Epochs;
 use crate::car::registry::{PortRules, Registry};
 use crate::config::Config;
 use crate::feed::Feed;
+use crate::http::response::Problem;
 use crate::mesh::Mesh;
 use crate::mesh::hop::Hops;
 use crate::net::limits::{self, OpenFileLimits};
@@ -138,5 +140,42 @@ impl Context {
         let owner = caller.quota_owner(peer.ip());
         let closed = &self.shutdown.closed;
         self.unauthenticated.admit_known(peer, owner, closed)
+    }
+
+    /// Checks that the connection is not closed to make room for another before the answer. `is_stop`
+    /// is asked only about one that may have to go.
+    pub(crate) fn check_stays(
+        &self,
+        pending: &PendingConnection,
+        caller: &Caller,
+        is_stop: impl FnOnce() -> bool,
+    ) -> Result<(), Problem> {
+        if pending.stays() {
+            return Ok(());
+        }
+        let (owner, is_stop) = (caller.quota_owner(pending.peer.ip()), is_stop());
+        if is_stop && pending.stay_for_stop(owner) {
+            return Ok(());
+        }
+        let limits = &self.limits;
+        let sentence = if is_stop {
+            format!(
+                "{} has {} stops under way, the most that a key may have beyond its other connections: nothing was run; close one",
+                owner.whose(),
+                limits.stops
+            )
+        } else {
+            format!(
+                "{} has {} connections open, or all keys together {}, the most that there may be: nothing was run; close one (a stop without arguments is answered all the same)",
+                owner.whose(),
+                limits.connections,
+                limits.callers
+            )
+        };
+        Err(Problem::retry_after(
+            StatusCode::TOO_MANY_REQUESTS,
+            1,
+            sentence,
+        ))
     }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 mod bad_peers;
+mod cameras;
 mod claims;
 mod consoles;
 mod desk;

@@ -2,6 +2,7 @@
 
 mod balancer;
 mod by_name;
+mod camera_elsewhere;
 mod camera_ingest;
 pub(crate) mod cgi;
 pub(crate) mod elsewhere;

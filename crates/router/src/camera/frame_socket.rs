@@ -36,9 +36,9 @@ use crate::net::leaky_bucket::LeakyBucket;
 use crate::net::write_timeout::WriteTimeout;
 
 /// Request of a page for another picture.
-const NEXT: &str = "next";
+pub(crate) const NEXT: &str = "next";
 /// Most pictures that a page may have room for: the one that it shows, and one that is under way.
-const MOST_CREDITS: u8 = 2;
+pub(crate) const MOST_CREDITS: u8 = 2;
 /// Time without a request after which a page doesn't count as a viewer: the camera needn't run for
 /// it.
 const LOOKS_AWAY: Duration = Duration::from_secs(10);

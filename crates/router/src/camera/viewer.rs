@@ -21,7 +21,7 @@ pub(crate) struct Viewer {
     closed: CancellationToken,
     watching: Option<WatchGuard>,
     _counted: GaugeGuard,
-    _permit: QuotaPermit,
+    _permit: Option<QuotaPermit>,
 }
 
 /// Reason why a viewer has to go.
@@ -32,11 +32,12 @@ pub(crate) enum Gone {
 }
 
 impl Viewer {
-    /// Makes a viewer of this camera, until `closed` is cancelled.
+    /// Makes a viewer of this camera, until `closed` is cancelled. Another router needs no permit: it has one
+    /// viewer of each car.
     pub(crate) fn new(
         camera: Arc<Camera>,
         caller: Caller,
-        permit: QuotaPermit,
+        permit: Option<QuotaPermit>,
         viewers: &Gauge,
         closed: CancellationToken,
     ) -> Self {

@@ -1,10 +1,11 @@
 //! A service port of a car whose link another router has. Callers are answered here all the same: their
 //! requests are passed on.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use tokio_util::sync::CancellationToken;
 
+use crate::camera::Camera;
 use crate::car::open_port::OpenPort;
 
 /// A port that is open here for a car elsewhere.
@@ -13,6 +14,8 @@ pub(crate) struct ElsewherePort {
     pub open: Arc<OpenPort>,
     /// Cancelled when the port is closed, or its car comes here.
     pub closed: CancellationToken,
+    /// The car's camera, once somebody has asked for it here.
+    pub camera: OnceLock<Arc<Camera>>,
 }
 
 impl ElsewherePort {
@@ -20,6 +23,7 @@ impl ElsewherePort {
         Self {
             open,
             closed: CancellationToken::new(),
+            camera: OnceLock::new(),
         }
     }
 }

@@ -40,7 +40,7 @@ mod stream;
 mod upload;
 mod way;
 
-pub(crate) use exchange::Exchange;
+pub(crate) use exchange::{Exchange, PICTURES_PATH, Watched};
 use headers::PassedOn;
 pub(crate) use heard::Heard;
 use peer::Peer;
@@ -189,6 +189,11 @@ impl Hops {
     pub(crate) fn round_trip(&self, member: Start) -> Option<Duration> {
         let peer = self.peers.lock().get(&member).cloned();
         peer.and_then(|peer| peer.state.lock().round_trip)
+    }
+
+    /// Opens the stream of the pictures of this port's car, a WebSocket, if the member has the car.
+    pub(crate) async fn watch(&self, to: &Member, port: u16) -> Option<Watched> {
+        exchange::watch(&self.peer(to), port).await
     }
 
     /// Number of requests that are under way.

@@ -193,7 +193,8 @@ impl ElsewhereRequest<'_> {
         !pending.stays() && access.recognise(pending, headers, self.is_tls) && !pending.stays()
     }
 
-    fn look(&self) -> Option<Elsewhere> {
+    /// Who has the car; `None` if it has come here.
+    pub(crate) fn look(&self) -> Option<Elsewhere> {
         self.context
             .mesh
             .as_ref()?

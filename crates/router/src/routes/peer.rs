@@ -13,8 +13,10 @@ use p2p_shared::net::transport::Transport;
 use p2p_shared::protocol::ADMIN_PATH;
 use p2p_shared::timing;
 
-use crate::auth::access::Access;
+use crate::auth::access::{Access, Caller};
 use crate::auth::key_store::KeyStore;
+use crate::camera::frame_socket;
+use crate::camera::viewer::Viewer;
 use crate::car::Car;
 use crate::client::session;
 use crate::client::via::Via;
@@ -25,7 +27,7 @@ use crate::http::{csrf, websocket};
 use crate::mesh::Mesh;
 use crate::mesh::hop::handshake::{self, NUMBER, Number, PROTOCOL};
 use crate::mesh::hop::headers::{self, MAIN_PORT, NOT_THERE, PassedOn};
-use crate::mesh::hop::{self, Hops, keys};
+use crate::mesh::hop::{self, Hops, PICTURES_PATH, keys};
 use crate::mesh::id::Start;
 use crate::mesh::message::KeyDigests;
 use crate::net::unauthenticated::PendingConnection;
@@ -115,6 +117,12 @@ async fn serve(
                 }
             }
             let answering = heard.asks(&context.shutdown);
+            if headers::is_own(request.headers())
+                && let Some(port) = request.uri().path().strip_prefix(PICTURES_PATH)
+            {
+                let port = port.parse().unwrap_or_default();
+                return pictures(context, mesh, port, request);
+            }
             if answering.may_be_old {
                 // If whoever passed it on has given up and is gone, the connection ends here.
                 tokio::task::yield_now().await;
@@ -190,7 +198,7 @@ async fn answer(
     if passed_on.port == MAIN_PORT {
         return console(context, passed_on.caller, member, request);
     }
-    let Some(car) = held_here(context, mesh, &passed_on) else {
+    let Some(car) = held_here(context, mesh, passed_on.port) else {
         return not_there();
     };
     let caller = passed_on.caller;
@@ -232,6 +240,32 @@ fn console(
     response.map(whole)
 }
 
+/// Answers another router that asks for the pictures of this port's car, for all who watch there.
+fn pictures(
+    context: &Context,
+    mesh: &Mesh,
+    port: u16,
+    request: Request<Incoming>,
+) -> Response<AnswerBody> {
+    let (Some(car), Ok(switching)) = (
+        held_here(context, mesh, port),
+        websocket::handshake(&request, "the other routers of a mesh"),
+    ) else {
+        return not_there();
+    };
+    let (camera, closed) = (car.camera.clone(), car.closed.clone());
+    let viewer = Viewer::new(
+        camera,
+        Caller::Anyone,
+        None,
+        &context.metrics.viewers,
+        closed,
+    );
+    let serve = move |stream, read| frame_socket::serve(viewer, stream, read);
+    let connections = &context.shutdown.connections;
+    websocket::accept(connections, request, switching, serve).map(whole)
+}
+
 /// Says that nothing was handed to a link.
 fn not_there() -> Response<AnswerBody> {
     let mut response = Response::new(whole(Bytes::new()));
@@ -242,7 +276,7 @@ fn not_there() -> Response<AnswerBody> {
 }
 
 /// The car, unless another router has it by now. Nothing is passed on twice.
-fn held_here(context: &Context, mesh: &Mesh, passed_on: &PassedOn) -> Option<Arc<Car>> {
-    let is_elsewhere = mesh.holder_elsewhere(passed_on.port).is_some();
-    (context.registry.car(passed_on.port)).filter(|_| !is_elsewhere)
+fn held_here(context: &Context, mesh: &Mesh, port: u16) -> Option<Arc<Car>> {
+    let is_elsewhere = mesh.holder_elsewhere(port).is_some();
+    (context.registry.car(port)).filter(|_| !is_elsewhere)
 }

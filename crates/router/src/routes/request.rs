@@ -64,42 +64,6 @@ impl RequestContext<'_> {
         Ok(permit.kept_with(answer))
     }
 
-    /// Checks that the connection is not closed to make room for another before the answer. `is_stop`
-    /// is asked only about one that may have to go.
-    pub(crate) fn check_stays(
-        &self,
-        caller: &Caller,
-        is_stop: impl FnOnce() -> bool,
-    ) -> Result<(), Problem> {
-        if self.pending.stays() {
-            return Ok(());
-        }
-        let (owner, is_stop) = (caller.quota_owner(self.peer.ip()), is_stop());
-        if is_stop && self.pending.stay_for_stop(owner) {
-            return Ok(());
-        }
-        let limits = &self.context.limits;
-        let sentence = if is_stop {
-            format!(
-                "{} has {} stops under way, the most that a key may have beyond its other connections: nothing was run; close one",
-                owner.whose(),
-                limits.stops
-            )
-        } else {
-            format!(
-                "{} has {} connections open, or all keys together {}, the most that there may be: nothing was run; close one (a stop without arguments is answered all the same)",
-                owner.whose(),
-                limits.connections,
-                limits.callers
-            )
-        };
-        Err(Problem::retry_after(
-            StatusCode::TOO_MANY_REQUESTS,
-            1,
-            sentence,
-        ))
-    }
-
     /// Makes the answer to a question that the car did not answer.
     pub(crate) fn no_answer(&self, why: NoAnswer) -> Problem {
         Problem::unavailable(format!("{} {why}", self.car.name()))

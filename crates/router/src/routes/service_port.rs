@@ -30,10 +30,8 @@ use crate::page::files;
 use crate::routes::elsewhere::ElsewhereRequest;
 use crate::routes::request::RequestContext;
 use crate::routes::sign_in::{HOME, SIGN_IN, SIGN_OUT};
-use crate::routes::{balancer, cgi, run_result};
-
-/// Path of the WebSocket for a page's pictures.
-const FRAMES: &str = "/frames";
+use crate::routes::video::FRAMES;
+use crate::routes::{balancer, camera_elsewhere, cgi, run_result};
 
 /// Serves the port of a car that is here.
 pub(crate) fn begin_for(context: &Arc<Context>, car: &Car) {
@@ -166,7 +164,7 @@ impl<'a> CallerConnection<'a> {
                     is_tls: self.is_tls,
                 };
                 let answered = match self.check_first(is_by_name, &request) {
-                    Ok(()) => Box::pin(asked.pass_on(request)).await,
+                    Ok(()) => Box::pin(camera_elsewhere::answer(&asked, request)).await,
                     Err(problem) => Err(problem),
                 };
                 answered.unwrap_or_else(|problem| asked.error_response(problem))
@@ -264,7 +262,7 @@ impl RequestContext<'_> {
             let caller = access.key_or_cookie(self.pending, headers, self.is_tls)?;
             caller.may(what, may)?;
             caller.is_for(self.car.port)?;
-            self.check_stays(&caller, || {
+            self.context.check_stays(self.pending, &caller, || {
                 let stop = self.stop_query(&request);
                 stop.is_some_and(|query| query.arguments.is_empty())
             })?;
@@ -301,9 +299,9 @@ impl RequestContext<'_> {
                     path if let Some(id) = path.strip_prefix(run_result::PATH) => {
                         self.run_result(id).await
                     }
-                    "/video" => self.video(&caller).await,
-                    "/frame.jpg" => self.frame(&caller).await,
-                    FRAMES => self.frames(&caller, request),
+                    "/video" => self.camera().video(&caller).await,
+                    "/frame.jpg" => self.camera().frame(&caller).await,
+                    FRAMES => self.camera().frames(&caller, request),
                     DRIVE_PATH => self.drive(caller, request),
                     _ => self.commands(&caller).await,
                 }

@@ -1,31 +1,69 @@
 //! Serves a camera over plain HTTP: `GET /video` and `GET /frame.jpg`.
 
-use std::time::Duration;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::{Frame, Incoming};
 use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::{Request, Response, StatusCode};
+use p2p_shared::names::{LinkName, RunId};
 use p2p_shared::os::random_u64;
 use p2p_shared::protocol::Picture;
 use p2p_shared::text::Escaped;
+use tokio_util::sync::CancellationToken;
 
 use crate::auth::access::Caller;
 use crate::camera::viewer::{Gone, Viewer};
-use crate::camera::{Status, frame_socket, mjpeg};
+use crate::camera::{Camera, Status, frame_socket, mjpeg};
+use crate::context::Context;
 use crate::http::flushed::Flushed;
-use crate::http::response::{AnswerBody, Problem, UNBUFFERED, text_value, whole};
+use crate::http::response::{
+    AnswerBody, Executed, Problem, Timing, UNBUFFERED, answer, text_value, whole,
+};
 use crate::http::websocket;
 use crate::link::work::NoAnswer;
 use crate::routes::request::RequestContext;
+
+/// Path of the WebSocket for a page's pictures.
+pub(crate) const FRAMES: &str = "/frames";
 
 /// Longest time until a picture arrives: a camera on a busy Pi takes 5 s for its first.
 const FIRST: Duration = Duration::from_secs(8);
 /// Header with the capture time, as the parts of `/video` have it.
 const X_TIMESTAMP: HeaderName = HeaderName::from_static("x-timestamp");
 
+/// A request for a car's camera.
+pub(crate) struct CameraRequest<'a> {
+    pub context: &'a Arc<Context>,
+    pub peer: SocketAddr,
+    pub run: RunId,
+    pub begun: Instant,
+    pub camera: Arc<Camera>,
+    /// Cancelled when the car's port is given up here.
+    pub closed: &'a CancellationToken,
+    /// The car's name.
+    pub name: LinkName,
+}
+
 impl RequestContext<'_> {
+    /// Returns this request as one for the car's camera.
+    pub(crate) fn camera(&self) -> CameraRequest<'_> {
+        CameraRequest {
+            context: self.context,
+            peer: self.peer,
+            run: self.run,
+            begun: self.begun,
+            camera: self.car.camera.clone(),
+            closed: &self.car.closed,
+            name: self.car.name(),
+        }
+    }
+}
+
+impl CameraRequest<'_> {
     /// Answers `GET /frames`, and upgrades to a WebSocket.
     pub(crate) fn frames(
         &self,
@@ -44,7 +82,9 @@ impl RequestContext<'_> {
     pub(crate) async fn frame(&self, caller: &Caller) -> Result<Response<AnswerBody>, Problem> {
         let mut viewer = self.viewer(caller)?;
         let picture = self.picture(&mut viewer).await?;
-        let mut response = self.ok("image/jpeg", whole(picture.jpeg()));
+        let mut response = self.ok(whole(picture.jpeg()));
+        let jpeg = HeaderValue::from_static("image/jpeg");
+        response.headers_mut().insert(header::CONTENT_TYPE, jpeg);
         let time = text_value(&mjpeg::timestamp(&picture));
         response.headers_mut().insert(X_TIMESTAMP, time);
         Ok(response)
@@ -65,7 +105,7 @@ impl RequestContext<'_> {
         let content_type = text_value(&boundary.content_type());
         let pictures = mjpeg::pictures(viewer, first, live.clone(), boundary);
         let body = StreamBody::new(pictures.map(Frame::data).map(Ok)).boxed_unsync();
-        let mut response = self.ok("", body);
+        let mut response = self.ok(body);
         let sandbox = HeaderValue::from_static("sandbox; default-src 'none'; img-src 'self'");
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, content_type);
@@ -73,6 +113,14 @@ impl RequestContext<'_> {
         headers.extend([UNBUFFERED]);
         response.extensions_mut().insert(live);
         Ok(response)
+    }
+
+    fn ok(&self, body: AnswerBody) -> Response<AnswerBody> {
+        let timing = Timing {
+            link: self.begun.elapsed(),
+            exec: None,
+        };
+        answer(StatusCode::OK, Executed::No, self.run, timing, body)
     }
 
     /// Makes a viewer for this caller, if there is room for another.
@@ -89,11 +137,11 @@ impl RequestContext<'_> {
             Problem::retry_after(StatusCode::TOO_MANY_REQUESTS, 10, sentence)
         })?;
         Ok(Viewer::new(
-            self.car.camera.clone(),
+            self.camera.clone(),
             caller.clone(),
-            permit,
+            Some(permit),
             &context.metrics.viewers,
-            self.car.closed.clone(),
+            self.closed.clone(),
         ))
     }
 
@@ -137,10 +185,10 @@ impl RequestContext<'_> {
                 StatusCode::NOT_FOUND,
                 format!(
                     "{} has no camera: start its p2p-inner with --camera COMMAND",
-                    self.car.name()
+                    self.name
                 ),
             )),
-            Status::Away => Err(self.no_answer(NoAnswer::Away)),
+            Status::Away => later(format!("{} {}", self.name, NoAnswer::Away)),
             Status::Failed(why) => later(format!(
                 "the camera has failed and is started again: {}",
                 Escaped(why)
@@ -162,16 +210,14 @@ fn went(gone: Gone) -> Problem {
 #[cfg(test)]
 mod tests {
     use std::net::Ipv4Addr;
-    use std::sync::Arc;
-    use std::time::{Instant, SystemTime};
+    use std::time::SystemTime;
 
-    use p2p_shared::names::{InstanceId, RunId};
+    use p2p_shared::names::InstanceId;
     use p2p_shared::protocol::{LinkHello, MotionInfo};
 
     use super::*;
     use crate::car::registry::claim::Claim;
     use crate::config::Config;
-    use crate::context::Context;
     use crate::http::connection::Patience;
     use crate::ops::inherited_listeners::InheritedListeners;
 
@@ -252,7 +298,12 @@ mod tests {
             is_tls: false,
         };
         for _ in 0..20_000 {
-            let problem = request.frame(&caller).await.map(|_| ()).unwrap_err();
+            let problem = request
+                .camera()
+                .frame(&caller)
+                .await
+                .map(|_| ())
+                .unwrap_err();
             assert!([404, 503].contains(&problem.status.as_u16()));
         }
         context.shutdown.closed.cancel();

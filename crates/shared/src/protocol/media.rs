@@ -97,6 +97,14 @@ pub enum RouterToMedia {
 pub struct Picture(Bytes);
 
 impl Picture {
+    /// Returns the picture of such a [`message`](Self::message); `None` if it is too short or too long for
+    /// one.
+    #[must_use]
+    pub fn from_message(message: Bytes) -> Option<Self> {
+        let jpeg = message.len().checked_sub(TIME)?;
+        (1..=MAX_PICTURE).contains(&jpeg).then_some(Self(message))
+    }
+
     /// Time at which the first byte was read, in milliseconds on the car's clock.
     #[must_use]
     pub fn captured_ms(&self) -> u64 {

@@ -25,6 +25,8 @@ pub(super) struct Elsewhere {
     open: BTreeMap<u16, Arc<ElsewherePort>>,
     /// Those that can't be opened here.
     closed: BTreeSet<u16>,
+    /// Those of them that are asked for by name.
+    named: BTreeMap<u16, Arc<ElsewherePort>>,
     /// Sockets of the router before this one, until the mesh has said whose they are.
     inherited: BTreeMap<u16, Arc<OpenPort>>,
     /// A router that goes or comes takes all its ports along.
@@ -36,6 +38,7 @@ impl Default for Elsewhere {
         Self {
             open: BTreeMap::new(),
             closed: BTreeSet::new(),
+            named: BTreeMap::new(),
             inherited: BTreeMap::new(),
             log: LogThrottle::new(10, Duration::from_secs(1)),
         }
@@ -46,6 +49,9 @@ impl Elsewhere {
     /// Takes a port's socket, for a car that comes here.
     pub(super) fn take(&mut self, port: u16) -> Option<Arc<OpenPort>> {
         self.closed.remove(&port);
+        if let Some(named) = self.named.remove(&port) {
+            named.closed.cancel();
+        }
         match self.open.remove(&port) {
             Some(elsewhere) => {
                 elsewhere.closed.cancel();
@@ -93,8 +99,13 @@ impl Registry {
             let there = self.rules.mesh.as_ref()?.holder_elsewhere(port)?;
             let is_open = there.record.state != HeldState::Kept;
             is_open.then(|| {
-                let elsewhere = ElsewherePort::new(OpenPort::new(port, None));
-                Occupant::Elsewhere(Arc::new(elsewhere))
+                let mut held = self.held.lock();
+                let named = held
+                    .elsewhere
+                    .named
+                    .entry(port)
+                    .or_insert_with(|| Arc::new(ElsewherePort::new(OpenPort::new(port, None))));
+                Occupant::Elsewhere(named.clone())
             })
         })
     }
@@ -147,6 +158,9 @@ impl Registry {
             Ok(open) => {
                 let elsewhere = Arc::new(ElsewherePort::new(open.clone()));
                 held.elsewhere.closed.remove(&port);
+                if let Some(named) = held.elsewhere.named.remove(&port) {
+                    named.closed.cancel();
+                }
                 held.elsewhere.open.insert(port, elsewhere);
                 Some(open)
             }
@@ -194,7 +208,10 @@ impl Registry {
     /// Closes the ports of cars that other routers have, as this one goes down.
     pub(crate) fn close_elsewhere(&self) {
         let mut held = self.held.lock();
-        let ports: Vec<u16> = held.elsewhere.open.keys().copied().collect();
+        let elsewhere = &held.elsewhere;
+        let ports: Vec<u16> = (elsewhere.open.keys().chain(elsewhere.named.keys()))
+            .copied()
+            .collect();
         for port in ports {
             held.elsewhere.close(port);
         }

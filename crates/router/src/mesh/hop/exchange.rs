@@ -4,7 +4,10 @@
 use std::sync::Arc;
 
 use hyper::body::Incoming;
+use hyper::header::{self, HeaderValue};
 use hyper::{Request, Response, StatusCode, Version};
+use p2p_shared::net::transport::Transport;
+use tokio_tungstenite::tungstenite::handshake::client::generate_key;
 use tokio_util::sync::CancellationToken;
 
 use super::Passed;
@@ -12,6 +15,9 @@ use super::connection::{Hop, NoAnswer};
 use super::headers::{NOT_THERE, PassedOn};
 use super::peer::{Peer, Unreachable};
 use super::upload::{Upload, UploadBody};
+
+/// Path of a member's own request for pictures, before the port.
+pub(crate) const PICTURES_PATH: &str = "/pictures/";
 
 /// A request that is under way. Dropping it before [`end`](Self::end) closes the connection, which
 /// ends the run at the holder.
@@ -91,6 +97,62 @@ pub(super) async fn pass_on(
             Some(Err(NoAnswer::Lost)) | None => return Passed::Lost,
         }
     }
+}
+
+/// A stream of pictures.
+pub(crate) struct Watched {
+    pub stream: Transport,
+    /// What was read of it already.
+    pub read: Vec<u8>,
+    /// Cancelled when the member falls silent.
+    pub silent: CancellationToken,
+    _open: Open,
+}
+
+/// Asks for the pictures of a car.
+pub(super) async fn watch(peer: &Arc<Peer>, port: u16) -> Option<Watched> {
+    let open = Open::new(peer);
+    let silent = peer.state.lock().silent.clone();
+    let asking = async {
+        loop {
+            let (mut hop, is_new) = peer.take(false).await.ok()?;
+            match hop.send(pictures(port)?).await {
+                Ok(response) => return Some((hop, response)),
+                Err(NoAnswer::NotSent) if !is_new => {}
+                Err(_) => return None,
+            }
+        }
+    };
+    // Whose task hands the connection over.
+    let (_hop, mut response) = silent.run_until_cancelled(asking).await??;
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        return None;
+    }
+    let upgraded = hyper::upgrade::on(&mut response).await.ok()?;
+    let (stream, read) = super::downcast(upgraded)?;
+    Some(Watched {
+        stream,
+        read,
+        silent,
+        _open: open,
+    })
+}
+
+/// The request of a member for the pictures of this port's car.
+fn pictures(port: u16) -> Option<Request<UploadBody>> {
+    let mut request = Request::new(Upload::none());
+    *request.uri_mut() = format!("{PICTURES_PATH}{port}").parse().ok()?;
+    let headers = request.headers_mut();
+    for (name, value) in [
+        (header::CONNECTION, "upgrade"),
+        (header::UPGRADE, "websocket"),
+        (header::SEC_WEBSOCKET_VERSION, "13"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    let key = HeaderValue::try_from(generate_key()).ok()?;
+    headers.insert(header::SEC_WEBSOCKET_KEY, key);
+    Some(request)
 }
 
 /// Returns true for a request that may be the car's stop: only its router knows.
