@@ -171,6 +171,18 @@ impl Mesh {
         self.set(port, Some(record));
     }
 
+    /// Frees a port at all routers, unless its car is connected to one. Called under the registry's lock.
+    pub(crate) fn free(&self, port: u16) -> bool {
+        let is_free = self.state.write().free(port, self.now());
+        self.wake.notify_one();
+        is_free
+    }
+
+    /// True if what this router has of a port is void, as the port was freed.
+    pub(crate) fn is_own_freed(&self, port: u16) -> bool {
+        self.state.read().is_own_freed(port)
+    }
+
     /// Tells the others that this router has nothing of a port any more: given up, freed, or lost to
     /// another member. A router that ends tells it no more: the others keep its ports for a while, for
     /// cars that go to them.

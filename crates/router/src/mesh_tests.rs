@@ -8,6 +8,7 @@ mod claims;
 mod consoles;
 mod desk;
 mod driving;
+mod freed_ports;
 mod hops;
 mod join;
 mod keys;

@@ -233,10 +233,20 @@ impl Registry {
     /// Makes a port that was kept anybody's, and that of a car that is away. A car that is up keeps it.
     fn free(&self, freed: &SavedPort) {
         let (port, mut held) = (freed.service_port, self.held.lock());
-        if held.forget_kept(port) {
-            self.untell(port);
+        if let Some(mesh) = &self.rules.mesh
+            && !mesh.free(port)
+        {
+            return;
         }
         tracing::info!(link = %freed.name, service_port = port, "service port freed");
+        self.free_here(&mut held, port);
+    }
+
+    fn free_here(&self, held: &mut Held, port: u16) {
+        if held.forget_kept(port) {
+            self.untell(port);
+            self.changed.send_replace(());
+        }
         if let Some(car) = held.cars.get(&port)
             && car.link().is_none()
         {

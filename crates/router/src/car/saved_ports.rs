@@ -3,6 +3,7 @@
 //! of cars that are gone stay closed, and nobody else gets them. `p2p-router port free` marks a port in
 //! the file, and the router frees it.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::net::client_net::QuotaOwner;
-use crate::ops::state_file::{FileFingerprint, StateFile};
+use crate::ops::state_file::{FileFingerprint, MESH_FILE, StateFile};
 
 /// Most bytes of the file: enough for as many links as there are ports.
 const MAX_FILE: u64 = 16 * 1024 * 1024;
@@ -95,9 +96,23 @@ impl PortState {
 /// If nobody has the port, or the file can't be read or written.
 pub(super) fn free(file: &StateFile, port: u16) -> anyhow::Result<SavedPort> {
     // The lock would make a folder where no router has been.
-    let _lock = file.path().exists().then(|| file.lock()).transpose()?;
+    let has_lock = file.path().exists() || is_of_mesh(file);
+    let _lock = has_lock.then(|| file.lock()).transpose()?;
     let mut ports = read(file)?;
-    let Some(saved) = ports.iter_mut().find(|saved| saved.service_port == port) else {
+    let is_known = |saved: &SavedPort| saved.service_port == port;
+    if is_of_mesh(file) && !ports.iter().any(is_known) {
+        // Another router may have it: the running one tells all of them.
+        ports.push(SavedPort {
+            service_port: port,
+            name: "car".parse()?,
+            called: None,
+            identity: "freed".to_owned().try_into()?,
+            owner: QuotaOwner::At(IpAddr::from(Ipv4Addr::LOCALHOST).into()),
+            state: PortState::Freed,
+            held_since: 0,
+        });
+    }
+    let Some(saved) = ports.iter_mut().find(|saved| is_known(saved)) else {
         let taken = ports.iter().filter(|saved| saved.state != PortState::Freed);
         let taken = taken.map(|saved| saved.service_port.to_string());
         let taken: Vec<_> = taken.take(PORTS_LISTED).collect();
@@ -111,6 +126,11 @@ pub(super) fn free(file: &StateFile, port: u16) -> anyhow::Result<SavedPort> {
     let freed = saved.clone();
     file.replace(&serde_json::to_string(&ports)?)?;
     Ok(freed)
+}
+
+/// Returns true if the router with this file may be a member of a mesh.
+pub(super) fn is_of_mesh(file: &StateFile) -> bool {
+    file.dir().join(MESH_FILE).exists()
 }
 
 /// Reads the saved ports; none without a file.
@@ -213,8 +233,6 @@ fn write(
 
 #[cfg(test)]
 mod tests {
-    use std::net::IpAddr;
-
     use p2p_shared::key::Key;
 
     use super::*;

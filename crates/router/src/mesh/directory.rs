@@ -10,7 +10,7 @@ use std::time::Instant;
 use p2p_shared::names::{Identity, LinkName};
 
 use crate::mesh::id::{Epoch, Start};
-use crate::mesh::record::{PortRecord, winner};
+use crate::mesh::record::{HeldState, PortRecord, winner};
 use crate::net::client_net::QuotaOwner;
 
 /// Most records of all members together: four for each port. Each port has one as a rule, and two while it
@@ -52,6 +52,8 @@ pub(crate) struct Directory {
     names: Index<LinkName>,
     identities: Index<Identity>,
     owners: Index<QuotaOwner>,
+    /// Ports that were freed, and when: who had one before has it no more, unless the link is up.
+    freed: BTreeMap<u16, u64>,
     records: usize,
 }
 
@@ -74,6 +76,7 @@ impl Directory {
             names: Index::default(),
             identities: Index::default(),
             owners: Index::default(),
+            freed: BTreeMap::new(),
             records: 0,
         }
     }
@@ -204,8 +207,34 @@ impl Directory {
         }
     }
 
-    /// All records of a port, with their holders.
+    /// Notes that a port was freed then.
+    pub(crate) fn free(&mut self, port: u16, at: u64) {
+        let freed = self.freed.entry(port).or_default();
+        *freed = at.max(*freed);
+    }
+
+    pub(crate) fn freed_ports(&self) -> Vec<u16> {
+        self.freed.keys().copied().collect()
+    }
+
+    /// When a port was freed last.
+    pub(crate) fn freed_at(&self, port: u16) -> Option<u64> {
+        self.freed.get(&port).copied()
+    }
+
+    /// True if a record is void, as its port was freed.
+    pub(crate) fn is_freed(&self, record: &PortRecord) -> bool {
+        record.state != HeldState::Up && Some(record.held_since) <= self.freed_at(record.port)
+    }
+
+    /// All records of a port that are not void, with their holders.
     pub(crate) fn records(&self, port: u16) -> impl Iterator<Item = (Start, &Entry)> {
+        let all = self.told(port);
+        all.filter(|(_, entry)| !self.is_freed(&entry.record))
+    }
+
+    /// All records of a port, with their holders.
+    pub(crate) fn told(&self, port: u16) -> impl Iterator<Item = (Start, &Entry)> {
         let holders = self.holders.get(&port).into_iter().flatten();
         holders.filter_map(move |start| {
             let entry = self.tables.get(start)?.entries.get(&port)?;

@@ -78,8 +78,13 @@ async fn fetch(invitation: &Invitation) -> anyhow::Result<Given> {
     })?;
     let pinned: Vec<_> = fingerprint.iter().copied().collect();
     let stream = tls::connect(stream, &router.0.host, &pinned).await;
-    let stream = stream.with_context(|| {
-        format!("what answers at {router} is not the router that made this line, or one without keys (--open): nothing was sent to it")
+    let stream = stream.map_err(|error| {
+        let why = if pinned.is_empty() {
+            tls::explain(&error).unwrap_or_else(|| error.to_string())
+        } else {
+            "it is not the router that made this line, or one without keys (--open), or somebody in between".to_owned()
+        };
+        anyhow::anyhow!("nothing was sent to what answers at {router}: {why}")
     })?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     let _connection = AbortOnDropHandle::new(tokio::spawn(connection));

@@ -43,6 +43,11 @@ pub(crate) enum Message {
         identity: Identity,
         held_since: u64,
     },
+    /// A port was freed then: who had it before has it no more, unless the link is up.
+    Freed {
+        port: u16,
+        at: u64,
+    },
 }
 
 /// What a member says of itself each second.

@@ -17,6 +17,7 @@ use crate::mesh::record::PortRecord;
 use crate::mesh::secret::MeshSecret;
 
 mod claiming;
+mod freed;
 mod receive;
 mod records;
 
@@ -156,6 +157,7 @@ impl State {
             now.instant.saturating_duration_since(at) >= pause
         });
         if is_due {
+            self.tell_all_freed();
             self.say_alive(now);
         }
         events

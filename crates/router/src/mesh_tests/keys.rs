@@ -143,7 +143,11 @@ async fn a_key_is_judged_where_the_car_is() {
     assert!(hops.is_from_member(loopback));
 }
 
-async fn claim(place: &Place, owner: QuotaOwner, hello: &LinkHello) -> Result<Granted, Refused> {
+pub(super) async fn claim(
+    place: &Place,
+    owner: QuotaOwner,
+    hello: &LinkHello,
+) -> Result<Granted, Refused> {
     let claim = Claim {
         owner,
         ..claim_of(hello)

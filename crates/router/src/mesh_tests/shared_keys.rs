@@ -39,7 +39,7 @@ async fn has_begun(mut stream: Transport) -> Transport {
 }
 
 /// Two routers that know each other.
-async fn two(hub: &Hub, shared: &tempfile::TempDir) -> [Keyed; 2] {
+pub(super) async fn two(hub: &Hub, shared: &tempfile::TempDir) -> [Keyed; 2] {
     let one = Keyed::start(2, shared.path(), hub).await;
     let other = Keyed::start(3, shared.path(), hub).await;
     one.place.knows(1).await;

@@ -22,8 +22,9 @@ use crate::mesh::{Member, Mesh};
 
 /// Pause after which what could not be fetched is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
-/// Time for the others to hear of a change, after which it is noted who has not.
-const HEARING: Duration = Duration::from_secs(1);
+/// Time for the others to hear of a change and to say so, after which it is noted who has not: without a bus they
+/// say it once a second.
+const HEARING: Duration = Duration::from_secs(2);
 /// Pause between looks at who has heard.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -200,7 +201,9 @@ async fn note_who_has_heard(mesh: &Mesh, keys: &KeyStore, mut own: watch::Receiv
 /// Notes which routers have the keys with this digest now.
 fn heard(mesh: &Mesh, digest: u64) -> HeardNote {
     let mut note = HeardNote::new(digest);
-    for told in mesh.told() {
+    let mut all = mesh.told();
+    all.sort_by(|one, other| one.router.cmp(&other.router));
+    for told in all {
         let has_heard = told.keys.is_some_and(|told| told.keys == digest);
         note.add(told.router, has_heard, told.silence);
     }

@@ -13,10 +13,10 @@ const FILE_NAME: &str = "keys-heard.toml";
 /// Most bytes that are read of that file: more than as many routers as there may be take.
 const MAX_FILE: u64 = 1024 * 1024;
 /// Time for the running router to see the change, and for the others to hear of it.
-const WAIT: Duration = Duration::from_millis(2000);
+const WAIT: Duration = Duration::from_secs(3);
 const LOOK: Duration = Duration::from_millis(20);
 
-/// What the routers of a mesh knew of a change of the keys a second after it, or as soon as all knew it.
+/// What the routers of a mesh knew of a change of the keys two seconds after it, or as soon as all knew it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct HeardNote {
     /// Digest of the keys after the change.

@@ -124,6 +124,9 @@ impl Registry {
     pub(crate) fn follow(&self, port: u16) -> Option<Arc<OpenPort>> {
         let mesh = self.rules.mesh.as_ref()?;
         let mut held = self.held.lock();
+        if mesh.is_own_freed(port) {
+            self.free_here(&mut held, port);
+        }
         let Some(there) = mesh.holder_elsewhere(port) else {
             held.elsewhere.close(port);
             return None;

@@ -120,7 +120,8 @@ impl State {
     pub(crate) fn new_holder(&self, port: u16, now: Now) -> u64 {
         let clock = self.members.limit_clock(now.clock, now.instant);
         let before = self.forgotten.get(&port).copied().unwrap_or_default();
-        clock.max(before.saturating_add(1))
+        let freed = self.directory.freed_at(port).unwrap_or_default();
+        clock.max(before.max(freed).saturating_add(1))
     }
 
     /// The epoch of a link that begins now.

@@ -129,6 +129,11 @@ impl State {
                 self.send(Topic::Member(of), Message::AnswerClaim(answer));
             }
             Message::AnswerClaim(answer) => self.claims.answered(of, &answer),
+            Message::Freed { port, at } => self.note_freed(port, at),
+            // It says so of a time before the port was freed.
+            Message::HeldSince {
+                port, held_since, ..
+            } if Some(held_since) <= self.directory.freed_at(port) => {}
             Message::HeldSince {
                 port,
                 identity,

@@ -72,6 +72,7 @@ impl State {
     pub(super) fn touched(&mut self, ports: Vec<u16>, now: Instant) {
         for port in &ports {
             self.claims.recorded(*port);
+            self.tell_freed(*port);
             let Some(own) = self.own_record(*port) else {
                 continue;
             };

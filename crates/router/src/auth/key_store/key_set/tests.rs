@@ -55,8 +55,6 @@ fn any_set() -> impl Strategy<Value = KeySet> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
-
     #[test]
     fn the_order_and_the_number_of_merges_change_nothing(
         a in any_set(), b in any_set(), c in any_set(),
