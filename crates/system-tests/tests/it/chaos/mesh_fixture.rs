@@ -120,7 +120,9 @@ impl Plan {
         let main = self.main.port;
         let first = proxy.map_or(main, Proxy::port);
         inner.args([&at(0), &first.to_string(), &self.service.port.to_string()]);
-        inner.args(["--routers", &format!("{}:{main},{}:{main}", at(1), at(2))]);
+        if old.is_none() {
+            inner.args(["--routers", &format!("{}:{main},{}:{main}", at(1), at(2))]);
+        }
         inner.args(["--name", "car", "--max-runs", "50"]);
         if self.config.network.is_some() {
             inner.arg("--open");
