@@ -96,7 +96,9 @@ impl RouterClient {
             return Err(Failure::new(OFFLINE, why));
         };
         if !link.is_up {
-            let why = format!("{} is offline: nothing was run", link.name);
+            let at = link.router.as_ref();
+            let at = at.map_or(String::new(), |router| format!(" at the router {router}"));
+            let why = format!("{} is offline{at}: nothing was run", link.name);
             return Err(Failure::new(OFFLINE, why));
         }
         Ok(link)
