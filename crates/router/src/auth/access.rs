@@ -75,7 +75,7 @@ impl Access {
     }
 
     /// Returns true if this peer may send a key or a command: nobody on the way can read or change
-    /// it, or there are no keys. The peer's address decides, never a header, which anybody can
+    /// it, or there are no keys. The peer's address decides, never a header of HTTP, which anybody can
     /// write.
     pub(crate) fn is_private(&self, peer: IpAddr, is_tls: bool) -> bool {
         is_tls || peer.is_loopback() || matches!(self, Self::Open)

@@ -26,7 +26,9 @@ pub struct BalancerNet(IpNet);
 
 /// The text is no network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("balancers are an address or a network, such as 10.0.0.0/8 or 2001:db8::/32")]
+#[error(
+    "balancers are an address or a network, such as 10.0.0.7 or 2001:db8::/32, and not all that there are: whoever is in it can claim to be anybody"
+)]
 pub struct ParseBalancerNetError;
 
 impl FromStr for BalancerNet {
@@ -34,9 +36,25 @@ impl FromStr for BalancerNet {
 
     fn from_str(text: &str) -> Result<Self, ParseBalancerNetError> {
         let address = || Some(IpNet::from(text.parse::<IpAddr>().ok()?));
-        let net = text.parse().ok().or_else(address);
+        let net = text.parse().ok().or_else(address).map(canonical);
+        let net = net.filter(|net| net.prefix_len() > 0);
         net.map(Self).ok_or(ParseBalancerNetError)
     }
+}
+
+/// Returns the network of IPv4 that is written as one of IPv6, as peers' addresses are.
+fn canonical(net: IpNet) -> IpNet {
+    /// Bits before an address of IPv4 (RFC 4291, 2.5.5.2).
+    const MAPPED: u8 = 96;
+    let IpAddr::V4(address) = net.addr().to_canonical() else {
+        return net;
+    };
+    let prefix = net.prefix_len().checked_sub(match net {
+        IpNet::V4(_) => 0,
+        IpNet::V6(_) => MAPPED,
+    });
+    let mapped = prefix.and_then(|prefix| IpNet::new(address.into(), prefix).ok());
+    mapped.unwrap_or(net)
 }
 
 /// Returns what a connection from this address begins with that is for nobody else.

@@ -70,7 +70,7 @@ impl Health {
     }
 
     /// Returns true if the peer is on this machine: the kernel accepts no packet from elsewhere
-    /// with a local source address.
+    /// with a local source address, and of a balancer elsewhere none is believed.
     pub(crate) fn is_here(&self, peer: IpAddr) -> bool {
         peer.is_loopback() || peer == self.main_port.ip().to_canonical()
     }

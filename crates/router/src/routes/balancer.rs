@@ -24,6 +24,13 @@ pub(crate) fn is_one(context: &Context, peer: SocketAddr) -> bool {
     proxy_protocol::is_balancer(&context.config.balancers, peer.ip())
 }
 
+/// Returns true if a balancer here may say so of its caller. What one elsewhere calls 127.0.0.1 is its own
+/// machine and not this one, of which callers need no TLS and, for some things, no key.
+fn is_believed(context: &Context, balancer: SocketAddr, caller: SocketAddr) -> bool {
+    let (is_here, ip) = (|ip| context.health.is_here(ip), caller.ip());
+    is_here(balancer.ip()) || !(is_here(ip) || ip.is_unspecified() || ip.is_multicast())
+}
+
 /// Returns the connection with its caller, who is the peer itself unless that is a balancer. `None` if a
 /// balancer did not say in time for whom it connects, or `closed` was cancelled.
 pub(crate) async fn caller(
@@ -37,8 +44,8 @@ pub(crate) async fn caller(
     let pending = context.unauthenticated.admit(peer, closed);
     let reading = tokio::time::timeout(timing::HELLO, proxy_protocol::read(&mut stream));
     match pending.end.run_until_cancelled(reading).await?.ok()?.ok()? {
-        Beginning::Caller(caller) => Some((stream, caller)),
-        Beginning::Own => Some((stream, peer)),
+        Beginning::Caller(caller) if is_believed(context, peer, caller) => Some((stream, caller)),
+        Beginning::Caller(_) | Beginning::Own => Some((stream, peer)),
         Beginning::Other(first) => {
             refuse(context, &pending, stream, first).await;
             None

@@ -1,6 +1,6 @@
 //! Balancers that say by the PROXY protocol for whom they connect: a real haproxy, and bytes.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use p2p_inner::Inner;
 use p2p_router::Config;
@@ -9,7 +9,9 @@ use tokio::net::{TcpSocket, TcpStream};
 
 use crate::behind_proxy::Proxy;
 use crate::common::raw::RawCaller;
-use crate::common::{HttpAnswer, World, inner_config, link_up, local, router_config, soon};
+use crate::common::{
+    HttpAnswer, World, elsewhere, inner_config, link_up, local, router_config, soon,
+};
 
 /// Where the balancer is; inners and other callers come from 127.0.0.1.
 const BALANCER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
@@ -121,6 +123,30 @@ async fn a_caller_behind_a_balancer_is_not_this_machine_and_is_counted_for_itsel
     let answer = says(BALANCER, main, &[OWN, HEALTH]).await;
     assert_ne!(start(&answer), "");
     assert_eq!(says(BALANCER, main, &[OWN, METRICS]).await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_balancer_elsewhere_calls_this_machine_is_not() {
+    let Some(IpAddr::V4(balancer)) = elsewhere() else {
+        panic!("this machine has no address but loopback");
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let keys = p2p_router::auth::key_store::KeyStore::open(folder.path().join("state")).unwrap();
+    let config = Config {
+        bind: Ipv4Addr::UNSPECIFIED.into(),
+        keys: Some(keys),
+        balancers: vec![format!("{balancer}").parse().unwrap()],
+        ..router_config()
+    };
+    let world = World::with(config, folder);
+    const METRICS: &[u8] = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    for caller in [[127, 0, 0, 1], [127, 9, 9, 9], [0, 0, 0, 0], [224, 0, 0, 1]] {
+        for request in [METRICS, HEALTH] {
+            let answer = says(balancer, world.main_port(), &[&header(caller), request]).await;
+            assert_eq!(answer.status, 308, "{caller:?}");
+            assert_eq!(answer.header("p2p-start"), "");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
