@@ -111,8 +111,9 @@ impl Registry {
             return None;
         }
         let listener = match listener {
-            Some(listener) => Some(listener),
-            None => self.listen(port).ok()?,
+            Some(listener) if self.rules.are_open => Some(listener),
+            // Where ports are not to be open any more, what was inherited closes.
+            _ => self.listen(port).ok()?,
         };
         let mut held = self.held.lock();
         let car = self.add(&mut held, saved.clone(), OpenPort::new(port, listener));

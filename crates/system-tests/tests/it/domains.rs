@@ -6,8 +6,10 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::Request;
 use p2p_inner::Inner;
-use p2p_router::Config;
 use p2p_router::auth::key_store::KeyStore;
+use p2p_router::ops::inherited_listeners::InheritedListeners;
+use p2p_router::ops::state_file::StateFile;
+use p2p_router::{Config, Router};
 use p2p_shared::key::Role;
 
 use crate::common::chromium::Chromium;
@@ -15,6 +17,7 @@ use crate::common::page::FakePage;
 use crate::common::raw::RawCaller;
 use crate::common::{
     HttpAnswer, World, ask, away, elsewhere, get, inner_config, local, router_config,
+    until_so,
 };
 
 fn config() -> Config {
@@ -171,6 +174,33 @@ async fn without_service_ports_cars_have_numbers_and_nothing_listens_there() {
         }
     }
     assert_eq!(world.metric("p2p_router_service_ports").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_in_place_closes_the_ports_that_are_not_to_be_open_any_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("state");
+    let with = |service_ports: &str, sockets| Config {
+        service_ports: service_ports.parse().unwrap(),
+        known_links: Some(StateFile::new(&state, "links")),
+        sockets,
+        ..config()
+    };
+    let world = world(with("1024-65535", InheritedListeners::default()));
+    let main = world.main_port();
+    let (_red, port) = car(&world, "red").await;
+    let mut router = world.router;
+    for (service_ports, is_open) in [("none", false), ("1024-65535", true), ("none", false)] {
+        let sockets = InheritedListeners::handed_over(router.hand_over(|| true).await);
+        router = Router::start(with(service_ports, sockets)).unwrap();
+        let request = || Request::get(WHO).header("host", "red.cars.test");
+        until_so("the car is back", async || {
+            let request = request().body(Full::<Bytes>::default()).unwrap();
+            ask(main, request).await.status == 200
+        })
+        .await;
+        assert_eq!(TcpStream::connect(local(port)).is_ok(), is_open);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

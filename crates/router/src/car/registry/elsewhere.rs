@@ -187,10 +187,13 @@ impl Registry {
         self.held.lock().elsewhere.closed.clone()
     }
 
-    /// Keeps sockets of the router before this one, until the mesh has said whose they are.
+    /// Keeps sockets of the router before this one, until the mesh has said whose they are. Those of ports
+    /// that are not to be open any more close.
     pub(crate) fn inherit(&self, sockets: Vec<(u16, TcpListener)>) {
+        let rules = &self.rules;
         let sockets = sockets
             .into_iter()
+            .filter(|(port, _)| rules.are_open && rules.allowed.contains(*port))
             .map(|(port, socket)| (port, OpenPort::new(port, Some(socket))));
         self.held.lock().elsewhere.inherited.extend(sockets);
     }
