@@ -6,6 +6,7 @@ mod camera_elsewhere;
 mod camera_ingest;
 pub(crate) mod cgi;
 pub(crate) mod elsewhere;
+mod first_bytes;
 pub(crate) mod follow_keys;
 pub(crate) mod follow_mesh;
 mod join;

@@ -1,4 +1,5 @@
-//! Serves the main port: routes inners, cameras, consoles, health checks and metrics.
+//! Serves the main port: routes inners, cameras, consoles, health checks and metrics, and callers of cars by
+//! their names.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use p2p_shared::protocol::{ADMIN_PATH, LINK_PATH, MEDIA_PATH};
 use p2p_shared::timing;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use crate::auth::access::{self, Access};
 use crate::client::session;
@@ -29,11 +31,15 @@ use crate::net::unauthenticated::PendingConnection;
 use crate::ops::health::{self, START};
 use crate::ops::metrics;
 use crate::routes::balancer::{self, Connected};
+use crate::routes::first_bytes::FirstBytes;
 use crate::routes::service_port::{self, CallerConnection};
 use crate::routes::{by_name, camera_ingest, join, link, peer};
 
+/// Most connections that wait to be let in after they were introduced, which is at once.
+const INTRODUCED: usize = 64;
+
 /// Accepts callers at once, and answers them at a limited rate, each network in its turn, until the
-/// router goes down.
+/// router goes down. Callers of cars, by name, are answered at once.
 pub(crate) async fn serve(context: Arc<Context>, listener: Arc<TcpListener>) {
     let mut pace = AcceptRate::default();
     let mut waiting = Places::new(context.limits.waiting);
@@ -41,8 +47,20 @@ pub(crate) async fn serve(context: Arc<Context>, listener: Arc<TcpListener>) {
     // Other routers come at a rate of their own, beside all cars.
     let (mut pace_of_members, mut turn_of_members) = (AcceptRate::default(), turn);
     let ends = [&context.shutdown.closed, &context.shutdown.handing_over];
-    // Those for whom a balancer has connected.
-    let (introduced, mut introductions) = mpsc::unbounded_channel();
+    // Those who wait for a balancer's header, or for their first bytes.
+    let (introduced, mut introductions) = mpsc::channel(INTRODUCED);
+    let ended = CancellationToken::new();
+    let first_bytes = Arc::new(FirstBytes::new(context.limits.waiting, ended.clone()));
+    let introduce = |connected| {
+        let introducing = introduce(context.clone(), first_bytes.clone(), connected);
+        let introduced = introduced.clone();
+        context.shutdown.connections.spawn(async move {
+            if let Some(caller) = introducing.await {
+                // No error: the port waits for all.
+                let _ = introduced.send(caller).await;
+            }
+        });
+    };
     loop {
         tokio::select! {
             biased;
@@ -53,6 +71,8 @@ pub(crate) async fn serve(context: Arc<Context>, listener: Arc<TcpListener>) {
                 let now = Instant::now();
                 turn = now + pace.take(now);
             }
+            // Before others are accepted: nobody is kept here.
+            Some(caller) = introductions.recv() => enter(&context, &mut waiting, caller),
             accepted = accept(&context.unauthenticated, &listener, ends) => {
                 let Some((stream, peer)) = accepted else { break };
                 // Its answer has to say whether there are answers, not how many callers there are.
@@ -67,21 +87,57 @@ pub(crate) async fn serve(context: Arc<Context>, listener: Arc<TcpListener>) {
                     turn_of_members = now + pace_of_members.take(now);
                     continue;
                 }
-                if balancer::is_one(&context, peer) {
-                    introduce(&context, (stream, peer), introduced.clone());
+                if context.config.domain.is_some() || balancer::is_one(&context, peer) {
+                    introduce((stream, peer));
                     continue;
                 }
                 wait(&context, &mut waiting, (stream, peer));
             }
-            Some(connected) = introductions.recv() => wait(&context, &mut waiting, connected),
         }
     }
-    drop(introduced);
-    while let Some(connected) = introductions.recv().await {
-        wait(&context, &mut waiting, connected);
-    }
+    ended.cancel();
     while let Some((stream, peer)) = waiting.take_next() {
         begin(&context, stream, peer);
+    }
+    drop(introduced);
+    while let Some(Introduced { connected, .. }) = introductions.recv().await {
+        begin(&context, connected.0, connected.1);
+    }
+}
+
+/// A connection of which enough is known to let it wait for its turn, or not.
+struct Introduced {
+    connected: Connected,
+    is_for_a_car: bool,
+}
+
+/// Waits for the header of a balancer, and, if cars have names here, for what the caller is about. `None` if
+/// the balancer was refused.
+async fn introduce(
+    context: Arc<Context>,
+    first_bytes: Arc<FirstBytes>,
+    connected: Connected,
+) -> Option<Introduced> {
+    let closed = &context.shutdown.closed;
+    let connected = balancer::caller(&context, closed, connected).await?;
+    let (stream, peer) = &connected;
+    let is_for_a_car = match &context.config.domain {
+        Some(domain) => first_bytes.are_for_a_car(domain, stream, *peer).await,
+        None => false,
+    };
+    Some(Introduced {
+        connected,
+        is_for_a_car,
+    })
+}
+
+/// Lets a caller wait for its turn, unless a car is what it is about: a stop never waits.
+fn enter(context: &Arc<Context>, waiting: &mut Places<Connected>, caller: Introduced) {
+    let (stream, peer) = caller.connected;
+    if caller.is_for_a_car {
+        begin(context, stream, peer);
+    } else {
+        wait(context, waiting, (stream, peer));
     }
 }
 
@@ -93,20 +149,6 @@ fn wait(context: &Context, waiting: &mut Places<Connected>, (stream, peer): Conn
     if gone.is_some() {
         context.metrics.strangers_sent_away.inc();
     }
-}
-
-/// Sends on for whom this balancer has connected, once it has said so. No more do so at once than there are
-/// places for its network.
-fn introduce(context: &Arc<Context>, connected: Connected, to: mpsc::UnboundedSender<Connected>) {
-    let tracker = context.shutdown.connections.clone();
-    let context = context.clone();
-    tracker.spawn(async move {
-        let closed = &context.shutdown.closed;
-        if let Some(connected) = balancer::caller(&context, closed, connected).await {
-            // No error: the port waits for all.
-            let _ = to.send(connected);
-        }
-    });
 }
 
 /// Answers a caller whose turn it is.

@@ -1,6 +1,6 @@
 //! Cars at host names of their own, on the main port.
 
-use std::net::TcpStream;
+use std::net::{Ipv4Addr, TcpStream};
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -11,12 +11,13 @@ use p2p_router::ops::inherited_listeners::InheritedListeners;
 use p2p_router::ops::state_file::StateFile;
 use p2p_router::{Config, Router};
 use p2p_shared::key::Role;
+use tokio::net::TcpSocket;
 
 use crate::common::chromium::Chromium;
 use crate::common::page::FakePage;
 use crate::common::raw::RawCaller;
 use crate::common::{
-    HttpAnswer, World, ask, away, elsewhere, get, inner_config, local, router_config,
+    HttpAnswer, World, ask, away, elsewhere, get, inner_config, local, router_config, soon,
     until_so,
 };
 
@@ -200,6 +201,39 @@ async fn a_restart_in_place_closes_the_ports_that_are_not_to_be_open_any_more() 
         })
         .await;
         assert_eq!(TcpStream::connect(local(port)).is_ok(), is_open);
+    }
+}
+
+/// A connection from this address of loopback.
+async fn connect_from(from: Ipv4Addr, port: u16) -> RawCaller {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind((from, 0).into()).unwrap();
+    let connecting = socket.connect(local(port));
+    RawCaller::new(soon("a connection", connecting).await.unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_by_name_does_not_wait_behind_inners_that_come_all_at_once() {
+    let world = world(config());
+    let (_red, _) = car(&world, "red").await;
+    const STOP: &[u8] = b"GET /cgi?command=stop HTTP/1.1\r\nHost: red.cars.test\r\n\r\n";
+    let (mut inners, mut stops) = (Vec::new(), Vec::new());
+    for n in 0..2000_u16 {
+        let [high, low] = n.to_be_bytes();
+        let from = Ipv4Addr::new(127, 1, high, low);
+        let mut inner = connect_from(from, world.main_port()).await;
+        inner.send("GET /link HTTP/1.1\r\n").await;
+        inners.push(inner);
+        if n % 50 == 0 {
+            let mut caller =
+                connect_from(Ipv4Addr::new(127, 2, high, low), world.main_port()).await;
+            caller.send(STOP).await;
+            stops.push(caller);
+        }
+    }
+    for mut stop in stops {
+        let answer = stop.try_answer().await.expect("a status");
+        assert_eq!(answer.verdict(), (200, "yes"), "{}", answer.text());
     }
 }
 
