@@ -54,6 +54,9 @@ fn join(
         NotInvited::Used | NotInvited::Expired => Problem::unauthorized(error.to_string()),
         NotInvited::Unreadable(_) => unable(&error),
     })?;
+    // A key that was made just now is given, too.
+    let read = keys.reload();
+    read.map_err(|error| unable(&error))?;
     let certificate = context.config.certificate.as_ref();
     let is_own = certificate.and_then(Certificate::fingerprint).is_some();
     let given = keys
