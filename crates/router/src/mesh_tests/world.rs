@@ -380,6 +380,9 @@ async fn pass(near: TcpStream, router: SocketAddr, mut passing: watch::Receiver<
     let Ok(far) = TcpStream::connect(router).await else {
         return;
     };
+    // As all routers do: nothing waits for more to come.
+    near.set_nodelay(true).unwrap();
+    far.set_nodelay(true).unwrap();
     let ((from_near, to_near), (from_far, to_far)) = (near.into_split(), far.into_split());
     let there = carry(from_near, to_far, passing.clone());
     let back = carry(from_far, to_near, passing.clone());
