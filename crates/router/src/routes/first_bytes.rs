@@ -91,7 +91,13 @@ fn begin_for_a_car(domain: &Domain, bytes: &[u8]) -> Option<bool> {
     let Ok(hello) = acceptor.accept() else {
         return Some(false);
     };
-    let name = hello?.client_hello().server_name()?.to_ascii_lowercase();
+    let hello = hello?;
+    // Who dials an address names none.
+    let name = hello
+        .client_hello()
+        .server_name()
+        .unwrap_or_default()
+        .to_ascii_lowercase();
     Some(domain.car(&name).is_some())
 }
 
