@@ -15,6 +15,8 @@ use p2p_shared::logging::LogThrottle;
 pub struct OpenFileLimits {
     pub unauthenticated: Rooms,
     pub(crate) waiting: Rooms,
+    /// Most connections of balancers that have not said yet for whom they are.
+    pub(crate) balanced: usize,
     /// Most connections of one key, each of which has shown it in a request.
     pub connections: usize,
     /// Most connections of one key beyond those, or beyond [`callers`](Self::callers), for one stop each.
@@ -40,6 +42,7 @@ impl OpenFileLimits {
         Self {
             unauthenticated: UNAUTHENTICATED.at_most(part(8), part(32)),
             waiting: WAITING.at_most(part(8), part(32)),
+            balanced: BALANCED.min(part(16)),
             connections: CONNECTIONS.min(part(8)),
             stops: STOPS.min(part(32)),
             consoles: CONSOLES.min(part(16)),
@@ -72,6 +75,9 @@ pub(crate) const WAITING: Rooms = Rooms {
     of_one: 1024,
     known: 256,
 };
+/// Most connections of balancers whose header is awaited, which mostly comes with the connection: strangers
+/// don't make them, and take no place from them.
+pub(crate) const BALANCED: usize = 1024;
 /// Most networks that are remembered for a right key.
 pub(crate) const KNOWN_NETS: usize = 4096;
 

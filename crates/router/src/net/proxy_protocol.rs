@@ -209,6 +209,34 @@ mod tests {
         }
     }
 
+    #[test]
+    fn balancers_are_networks_but_not_all_that_there_are() {
+        let peer = "10.0.0.7".parse().unwrap();
+        for net in [
+            "10.0.0.7",
+            "10.0.0.0/8",
+            "::ffff:10.0.0.7",
+            "::ffff:10.0.0.0/104",
+        ] {
+            let net: BalancerNet = net.parse().unwrap();
+            assert!(is_balancer(&[net], peer), "{net:?}");
+        }
+        for net in [
+            "0.0.0.0/0",
+            "::/0",
+            "::ffff:0.0.0.0/96",
+            "10.0.0.0/33",
+            "any",
+            "",
+        ] {
+            assert_eq!(
+                net.parse::<BalancerNet>(),
+                Err(ParseBalancerNetError),
+                "{net}"
+            );
+        }
+    }
+
     #[tokio::test]
     async fn a_balancers_own_connection_has_any_addresses_or_none() {
         for bytes in [

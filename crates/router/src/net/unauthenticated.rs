@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use p2p_shared::logging::LogThrottle;
 use parking_lot::Mutex;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
 
 use crate::net::auth_backoff::AuthBackoff;
@@ -23,6 +23,8 @@ use crate::ops::metrics::Metrics;
 #[derive(Debug)]
 pub(crate) struct Unauthenticated {
     places: Mutex<Places<CancellationToken>>,
+    /// Connections of balancers that have not said yet for whom they are.
+    balanced: Semaphore,
     /// Connections that have shown a key.
     connections: Quota,
     /// Those of all keys together.
@@ -39,6 +41,7 @@ impl Unauthenticated {
     pub(crate) fn new(metrics: Arc<Metrics>, limits: &OpenFileLimits) -> Self {
         Self {
             places: Mutex::new(Places::new(limits.unauthenticated)),
+            balanced: Semaphore::new(limits.balanced),
             connections: Quota::new(limits.connections, metrics.over_quota.clone()),
             all: Arc::new(Semaphore::new(limits.callers.min(Semaphore::MAX_PERMITS))),
             stops: Quota::new(limits.stops, metrics.over_quota.clone()),
@@ -73,6 +76,11 @@ impl Unauthenticated {
             closed: closed.clone(),
             end,
         }
+    }
+
+    /// Admits a connection of a balancer until it has said for whom it is; `None` if too many have not.
+    pub(crate) fn admit_balanced(&self) -> Option<SemaphorePermit<'_>> {
+        self.balanced.try_acquire().ok()
     }
 
     /// Admits a connection whose caller has shown this owner's key, until `closed`. It stays, unless the owner

@@ -14,7 +14,9 @@ use crate::http::connection;
 use crate::http::response::{Problem, Timing};
 use crate::http::tls_or_plain::HANDSHAKE;
 use crate::net::proxy_protocol::{self, Beginning};
-use crate::net::unauthenticated::PendingConnection;
+
+const NO_HEADER: &str = "this address is one of the router's --proxy-protocol, and has to begin each connection with a header of the PROXY protocol, version 2, for TCP (in haproxy `send-proxy-v2`): nothing was run";
+const NO_ROOM: &str = "the router goes down, or too many connections of its balancers have not said yet for whom they are: nothing was run; try again in a moment";
 
 /// A connection, and its caller.
 pub(crate) type Connected = (TcpStream, SocketAddr);
@@ -32,7 +34,7 @@ fn is_believed(context: &Context, balancer: SocketAddr, caller: SocketAddr) -> b
 }
 
 /// Returns the connection with its caller, who is the peer itself unless that is a balancer. `None` if a
-/// balancer did not say in time for whom it connects, or `closed` was cancelled.
+/// balancer did not say in time for whom it connects, or `closed` was cancelled: then it was answered.
 pub(crate) async fn caller(
     context: &Context,
     closed: &CancellationToken,
@@ -41,30 +43,59 @@ pub(crate) async fn caller(
     if !is_one(context, peer) {
         return Some((stream, peer));
     }
-    let pending = context.unauthenticated.admit(peer, closed);
-    let reading = tokio::time::timeout(timing::HELLO, proxy_protocol::read(&mut stream));
-    match pending.end.run_until_cancelled(reading).await?.ok()?.ok()? {
-        Beginning::Caller(caller) if is_believed(context, peer, caller) => Some((stream, caller)),
-        Beginning::Caller(_) | Beginning::Own => Some((stream, peer)),
-        Beginning::Other(first) => {
-            refuse(context, &pending, stream, first).await;
-            None
+    let admitted = context.unauthenticated.admit_balanced();
+    let found = match admitted {
+        Some(_) => {
+            let reading = tokio::time::timeout(timing::HELLO, proxy_protocol::read(&mut stream));
+            closed.run_until_cancelled(reading).await
+        }
+        None => None,
+    };
+    drop(admitted);
+    match found {
+        Some(Ok(Ok(Beginning::Caller(caller)))) if is_believed(context, peer, caller) => {
+            return Some((stream, caller));
+        }
+        Some(Ok(Ok(Beginning::Caller(_) | Beginning::Own))) => return Some((stream, peer)),
+        // It has left.
+        Some(Ok(Err(_))) => {}
+        Some(Ok(Ok(Beginning::Other(first)))) => {
+            log(context, peer);
+            // A caller that began with TLS can't read a plain answer.
+            if first != HANDSHAKE {
+                let problem = Problem::new(StatusCode::BAD_REQUEST, NO_HEADER);
+                refuse(context, closed, (stream, peer), problem).await;
+            }
+        }
+        Some(Err(_)) => {
+            log(context, peer);
+            let problem = Problem::new(StatusCode::REQUEST_TIMEOUT, NO_HEADER);
+            refuse(context, closed, (stream, peer), problem).await;
+        }
+        None => {
+            let problem = Problem::unavailable(NO_ROOM);
+            refuse(context, closed, (stream, peer), problem).await;
         }
     }
+    None
 }
 
-async fn refuse(context: &Context, pending: &PendingConnection, stream: TcpStream, first: u8) {
-    if pending.may_be_logged() {
+fn log(context: &Context, from: SocketAddr) {
+    if context.unauthenticated.may_be_logged() {
         tracing::warn!(
-            from = %pending.peer,
+            %from,
             "refused: this address is one of --proxy-protocol, and its connection does not begin with a header of the PROXY protocol, version 2, for TCP"
         );
     }
-    let sentence = "this address is one of the router's --proxy-protocol, and has to begin each connection with a header of the PROXY protocol, version 2, for TCP (in haproxy `send-proxy-v2`): nothing was run";
-    // A caller that began with TLS can't read a plain answer.
-    let last_words = (first != HANDSHAKE).then(|| {
-        let problem = Problem::new(StatusCode::BAD_REQUEST, sentence);
-        problem.into_response(context.next_run(), Timing::default())
-    });
-    connection::close(Transport::Plain(stream), pending, last_words).await;
+}
+
+async fn refuse(
+    context: &Context,
+    closed: &CancellationToken,
+    (stream, peer): Connected,
+    problem: Problem,
+) {
+    let pending = context.unauthenticated.admit(peer, closed);
+    let last_words = problem.into_response(context.next_run(), Timing::default());
+    connection::close(Transport::Plain(stream), &pending, Some(last_words)).await;
 }

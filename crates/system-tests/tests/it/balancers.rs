@@ -1,6 +1,6 @@
 //! Balancers that say by the PROXY protocol for whom they connect: a real haproxy, and bytes.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr};
 
 use p2p_inner::Inner;
 use p2p_router::Config;
@@ -10,7 +10,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use crate::behind_proxy::Proxy;
 use crate::common::raw::RawCaller;
 use crate::common::{
-    HttpAnswer, World, elsewhere, inner_config, link_up, local, router_config, soon,
+    HttpAnswer, World, elsewhere, inner_config, link_up, local, router_config, soon, until_so,
 };
 
 /// Where the balancer is; inners and other callers come from 127.0.0.1.
@@ -172,22 +172,34 @@ async fn wrong_keys_count_against_the_caller_and_not_against_its_balancer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn many_balanced_callers_whose_header_never_ends_keep_nobody_out() {
+async fn strangers_take_no_place_from_balancers_and_those_have_a_bound_of_their_own() {
     let world = world(router_config());
     let (_inner, port) = world.inner().await;
-    let mut open = Vec::new();
-    for _ in 0..300 {
-        for port in [port, world.main_port()] {
-            let mut caller = RawCaller::new(connect(BALANCER, port).await);
-            caller.send(SIGNATURE).await;
-            open.push(caller);
-        }
+    let late = async || RawCaller::new(connect(BALANCER, port).await);
+    let mut callers = Vec::new();
+    for _ in 0..20 {
+        callers.push(late().await);
     }
-    let answer = says(BALANCER, port, &[&header([127, 1, 2, 3]), FROM]).await;
-    assert_eq!(answer.text(), "from 127.1.2.3\n");
-    let balanced: SocketAddr = local(world.main_port());
-    assert_eq!(
-        says(BALANCER, balanced.port(), &[OWN, HEALTH]).await.status,
-        200
-    );
+    let mut strangers = Vec::new();
+    for n in 0..600_u16 {
+        let [high, low] = n.to_be_bytes();
+        strangers.push(connect(Ipv4Addr::new(127, 3, high, low), port).await);
+    }
+    for mut caller in callers {
+        caller.send([&header([127, 1, 2, 3]), FROM].concat()).await;
+        assert_eq!(caller.answer().await.text(), "from 127.1.2.3\n");
+    }
+    let mut open = Vec::new();
+    for _ in 0..1100 {
+        open.push(late().await);
+    }
+    let refused = says(BALANCER, port, &[&header([127, 1, 2, 3]), FROM]).await;
+    assert_eq!(refused.verdict(), (503, "no"));
+    assert_ne!(refused.header("retry-after"), "");
+    drop(open);
+    until_so("there is room again", async || {
+        let answer = says(BALANCER, port, &[&header([127, 1, 2, 3]), FROM]).await;
+        answer.status == 200
+    })
+    .await;
 }
