@@ -64,7 +64,13 @@ impl Domain {
         }
         // A number names a car by its service port, as everywhere.
         let named = LinkName::try_from(part.to_owned()).map(HostedCar::Named);
-        Some(named.unwrap_or_else(|_| part.parse().map_or(HostedCar::NoLabel, HostedCar::At)))
+        // It has one way to be written, since browsers keep cookies for each.
+        let at = || {
+            part.parse()
+                .ok()
+                .filter(|port: &u16| port.to_string() == part)
+        };
+        Some(named.unwrap_or_else(|_| at().map_or(HostedCar::NoLabel, HostedCar::At)))
     }
 }
 
@@ -102,7 +108,9 @@ mod tests {
             assert_eq!(domain.car(elsewhere), None, "{elsewhere}");
         }
         let long = "a".repeat(64);
-        for part in ["a.b", "my_car", "-a", "a-", "", ".", "*", "70000", &long] {
+        for part in [
+            "a.b", "my_car", "-a", "a-", "", ".", "*", "70000", "09000", &long,
+        ] {
             let host = format!("{part}.cars.example.org");
             assert_eq!(domain.car(&host), Some(HostedCar::NoLabel), "{host}");
         }

@@ -115,25 +115,47 @@ pub(crate) fn check_count<B>(request: &Request<B>) -> Result<(), Problem> {
     Err(Problem::new(StatusCode::BAD_REQUEST, sentence))
 }
 
-/// Returns the name that a request was sent to, in small letters; `None` for an address.
+/// Returns the name that a request was sent to, in small letters, if it `is_ours`.
 ///
 /// # Errors
-/// If its first line names another host than the header `Host`.
-pub(crate) fn name<B>(request: &Request<B>) -> Result<Option<String>, Problem> {
-    let header = request.headers().get(header::HOST);
-    if let Some(authority) = request.uri().authority()
-        && !header.is_some_and(|host| {
-            let authority = authority.as_str().as_bytes();
-            authority.eq_ignore_ascii_case(host.as_bytes())
-        })
-    {
-        let sentence = "the first line of this request is for another host than its header Host: nothing was run";
-        return Err(Problem::new(StatusCode::BAD_REQUEST, sentence));
-    }
-    Ok(match asked_for(request.headers()) {
+/// If that name is in its first line or in its header `Host`, and not the whole of both: a proxy on the way
+/// may have believed the other.
+pub(crate) fn name<B>(
+    request: &Request<B>,
+    is_ours: impl Fn(&str) -> bool,
+) -> Result<Option<String>, Problem> {
+    let name = match asked_for(request.headers()) {
         Some(Host::Name(name)) => Some(name),
         Some(Host::Address(_)) | None => None,
-    })
+    };
+    let first_line = request.uri().authority();
+    let in_first_line = first_line.map(|authority| normal(authority.host()));
+    let mut names = name.iter().chain(&in_first_line);
+    if !names.any(|name| is_ours(name)) {
+        return Ok(None);
+    }
+    let default = match request.uri().scheme_str() {
+        Some("https") => 443,
+        _ => 80,
+    };
+    let host_and_port = |authority: &Authority| {
+        let has_user = authority.as_str().contains('@');
+        (!has_user).then(|| {
+            (
+                normal(authority.host()),
+                authority.port_u16().unwrap_or(default),
+            )
+        })
+    };
+    let header = request.headers().get(header::HOST);
+    let header = header.and_then(|host| Authority::try_from(host.as_bytes()).ok());
+    let asked = header.as_ref().and_then(host_and_port);
+    let is_one = first_line.is_none_or(|authority| host_and_port(authority) == asked);
+    if asked.is_none() || !is_one {
+        let sentence = "the host of this request is not one name and a port, the same in its first line and in its header Host: nothing was run";
+        return Err(Problem::new(StatusCode::BAD_REQUEST, sentence));
+    }
+    Ok(name)
 }
 
 /// Refuses a request whose `Host` is none of these names. Addresses and `localhost` pass, because

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use p2p_shared::names::{Identity, InstanceId, LinkName};
+use p2p_shared::timing;
 
 use crate::mesh::Mesh;
 use crate::mesh::members::Member;
@@ -54,6 +55,11 @@ impl Mesh {
             .collect()
     }
 
+    /// Returns true if this member knows what the others hold, or is not likely to learn it soon.
+    pub(crate) fn is_informed(&self) -> bool {
+        self.state.read().is_informed(timing::now())
+    }
+
     /// Returns true if another port has this name, at another member.
     pub(crate) fn is_name_taken(&self, name: &LinkName, port: u16) -> bool {
         let state = self.state.read();
@@ -70,7 +76,8 @@ impl Mesh {
             let holder = state.directory.holder(*port);
             holder.is_some_and(|(_, entry)| {
                 let record = &entry.record;
-                record.state != HeldState::Kept && record.name.folded() == name.folded()
+                let is_same = record.name.as_str().eq_ignore_ascii_case(name.as_str());
+                is_same && record.state != HeldState::Kept
             })
         });
         ports

@@ -29,6 +29,28 @@ async fn known(place: &Place, name: &str) {
     .await;
 }
 
+async fn informed(place: &Place) {
+    let mesh = place.context().mesh.as_ref().unwrap();
+    until("the others were heard", || mesh.is_informed()).await;
+}
+
+#[tokio::test]
+async fn a_router_that_has_just_come_says_of_no_car_that_it_is_gone() {
+    let hub = Hub::new(1);
+    let place = Place::with(by_name(2, "none"), [7; 32], &hub).await;
+    let mesh = place.context().mesh.clone().unwrap();
+    for host in ["car", "9000"] {
+        let said = at(&place, host, "/cgi?command=who").await;
+        if !mesh.is_informed() {
+            assert_eq!(said.fate(), (503, "no"), "{said:?}");
+            assert!(said.header("retry-after").is_some());
+        }
+    }
+    informed(&place).await;
+    let said = at(&place, "car", "/cgi?command=who").await;
+    assert_eq!(said.fate(), (404, "no"), "{said:?}");
+}
+
 #[tokio::test]
 async fn a_car_is_at_its_name_at_each_router_also_where_its_port_is_not_open() {
     let hub = Hub::new(1);
@@ -43,6 +65,7 @@ async fn a_car_is_at_its_name_at_each_router_also_where_its_port_is_not_open() {
     let inner = holder.inner("one", reserved.port).await;
     for place in [&holder, &other, &narrow] {
         known(place, "car").await;
+        informed(place).await;
         for host in ["CAR", &reserved.port.to_string()] {
             let said = at(place, host, "/cgi?command=who").await;
             assert_eq!(said.fate(), (200, "yes"), "{said:?}");

@@ -1,5 +1,7 @@
 //! Finds the car that a request on the main port is for, by its host name. All else is the main port's own.
 
+use std::sync::Arc;
+
 use hyper::{Request, StatusCode};
 use p2p_shared::protocol::{ADMIN_PATH, LINK_PATH, MEDIA_PATH};
 
@@ -8,6 +10,7 @@ use crate::context::Context;
 use crate::http::domain::{Domain, HostedCar};
 use crate::http::host;
 use crate::http::response::Problem;
+use crate::mesh::Mesh;
 use crate::mesh::hop::handshake;
 
 /// Returns whom a request is for, or why it is for nobody; `None`: for the main port itself.
@@ -23,49 +26,86 @@ pub(crate) fn find<B>(
     ) {
         return None;
     }
-    let host = match host::name(request) {
-        Ok(host) => host?,
-        Err(problem) => return Some(Err(problem)),
-    };
-    let car = domain.car(&host)?;
-    Some(occupant(context, domain, &car).map_err(|sentence| {
-        Problem::new(
-            StatusCode::NOT_FOUND,
-            format!("{sentence}: nothing was run"),
-        )
-    }))
+    let car = hosted(domain, request).transpose()?;
+    Some(car.and_then(|car| occupant(context, domain, &car)))
 }
 
-fn occupant(context: &Context, domain: &Domain, car: &HostedCar) -> Result<Occupant, String> {
+/// Returns true if a request at a service port is for the host name of its car.
+///
+/// # Errors
+/// If it is for the name of another: a browser sends the cookies of that name, which know no ports.
+pub(crate) fn is_at_its_port<B>(
+    context: &Context,
+    request: &Request<B>,
+    port: u16,
+) -> Result<bool, Problem> {
+    let Some(domain) = &context.config.domain else {
+        return Ok(false);
+    };
+    let is_its_own = match hosted(domain, request)? {
+        None => return Ok(false),
+        Some(HostedCar::At(number)) => number == port,
+        Some(HostedCar::Named(name)) => context.registry.ports_named(&name).contains(&port),
+        Some(HostedCar::NoLabel) => false,
+    };
+    if is_its_own {
+        return Ok(true);
+    }
+    let sentence = format!(
+        "this is the service port {port}, and not of the car with this host name: ask for the name at the main port: nothing was run"
+    );
+    Err(Problem::new(StatusCode::MISDIRECTED_REQUEST, sentence))
+}
+
+fn hosted<B>(domain: &Domain, request: &Request<B>) -> Result<Option<HostedCar>, Problem> {
+    let host = host::name(request, |name| domain.car(name).is_some())?;
+    Ok(host.and_then(|host| domain.car(&host)))
+}
+
+fn occupant(context: &Context, domain: &Domain, car: &HostedCar) -> Result<Occupant, Problem> {
     let registry = &context.registry;
     let port = match car {
         HostedCar::At(port) => *port,
         HostedCar::Named(name) => {
             let mut ports = registry.ports_named(name).into_iter();
-            let is_gone = || {
-                format!(
-                    "no car called '{name}' is connected to this router, nor was one within the last minute"
-                )
-            };
-            let port = ports.next().ok_or_else(is_gone)?;
+            let port = ports
+                .next()
+                .ok_or_else(|| gone(context, &format!("called '{name}'")))?;
             if let Some(other) = ports.next() {
-                return Err(format!(
+                return Err(no_car(&format!(
                     "two cars are called '{name}', at the service ports {port} and {other}: give one of them another name, or ask for {port}.{domain} or {other}.{domain}",
                     domain = domain.as_str()
-                ));
+                )));
             }
             port
         }
         HostedCar::NoLabel => {
             let domain = domain.as_str();
-            return Err(format!(
+            return Err(no_car(&format!(
                 "only a car whose name is letters from a to z, digits and dashes, 63 at the most, has a host name below {domain}: ask for another car at SERVICE_PORT.{domain}"
-            ));
+            )));
         }
     };
-    registry.occupant_anywhere(port).ok_or_else(|| {
-        format!(
-            "no car is connected to this router at service port {port}, nor was one within the last minute"
-        )
-    })
+    let gone = || gone(context, &format!("at service port {port}"));
+    registry.occupant_anywhere(port).ok_or_else(gone)
+}
+
+/// The answer where nothing is known of a car.
+fn gone(context: &Context, which: &str) -> Problem {
+    let is_new = |mesh: &Arc<Mesh>| !mesh.is_informed();
+    if context.mesh.as_ref().is_some_and(is_new) {
+        return Problem::unavailable(format!(
+            "no car {which} is known yet, as this router has just come to its mesh: nothing was run; try again in a moment"
+        ));
+    }
+    no_car(&format!(
+        "no car {which} is connected, nor was one until a moment ago"
+    ))
+}
+
+fn no_car(sentence: &str) -> Problem {
+    Problem::new(
+        StatusCode::NOT_FOUND,
+        format!("{sentence}: nothing was run"),
+    )
 }

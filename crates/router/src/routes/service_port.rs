@@ -31,7 +31,7 @@ use crate::routes::elsewhere::ElsewhereRequest;
 use crate::routes::request::RequestContext;
 use crate::routes::sign_in::{HOME, SIGN_IN, SIGN_OUT};
 use crate::routes::video::FRAMES;
-use crate::routes::{balancer, camera_elsewhere, cgi, run_result};
+use crate::routes::{balancer, by_name, camera_elsewhere, cgi, run_result};
 
 /// Serves the port of a car that is here.
 pub(crate) fn begin_for(context: &Arc<Context>, car: &Car) {
@@ -80,11 +80,17 @@ async fn connection(context: &Arc<Context>, port: &OpenPort, stream: TcpStream, 
         context.config.strict_transport(callers.is_tls),
         refuse,
         |request| {
-            let occupant = context.registry.occupant(port.port).ok_or_else(|| {
-                let sentence = format!("service port {} closes: nothing was run", port.port);
-                Problem::unavailable(sentence)
-            });
-            callers.answer(occupant, false, request)
+            let at = port.port;
+            let occupant = || {
+                context.registry.occupant(at).ok_or_else(|| {
+                    let sentence = format!("service port {at} closes: nothing was run");
+                    Problem::unavailable(sentence)
+                })
+            };
+            match by_name::is_at_its_port(context, &request, at) {
+                Ok(is_by_name) => callers.answer(occupant(), is_by_name, request),
+                Err(problem) => callers.answer(Err(problem), true, request),
+            }
         },
     )
     .await;
@@ -125,7 +131,8 @@ impl<'a> CallerConnection<'a> {
         }
     }
 
-    /// Answers a request for this occupant of a port, at which it came, or `is_by_name`.
+    /// Answers a request for this occupant of a port, at which it came; `is_by_name` if a name below the
+    /// router's domain said which.
     pub(crate) async fn answer(
         &self,
         occupant: Result<Occupant, Problem>,
@@ -169,7 +176,10 @@ impl<'a> CallerConnection<'a> {
                 };
                 answered.unwrap_or_else(|problem| asked.error_response(problem))
             }
-            Err(problem) => problem.into_response(run, Timing::default()).map(whole),
+            Err(nobody) => {
+                let problem = self.refuse(nobody, is_by_name, &request);
+                problem.into_response(run, Timing::default()).map(whole)
+            }
         };
         if context.shutdown.draining.is_cancelled() || pending.is_for_stop() {
             let close = HeaderValue::from_static("close");
@@ -177,6 +187,20 @@ impl<'a> CallerConnection<'a> {
         }
         context.metrics.answered(response.status().as_u16());
         response
+    }
+
+    /// The answer to a request that is for `nobody`. Which names there are is told to those alone who have a
+    /// key.
+    fn refuse(&self, nobody: Problem, is_by_name: bool, request: &Request<Incoming>) -> Problem {
+        let may_know = self.check_first(is_by_name, request).and_then(|()| {
+            if !is_by_name {
+                return Ok(());
+            }
+            let access = &self.context.access;
+            let caller = access.key_or_cookie(self.pending, request.headers(), self.is_tls)?;
+            caller.may("see what there is", Role::may_view)
+        });
+        may_know.err().unwrap_or(nobody)
     }
 
     /// Checks what the router checks that a caller comes to, whichever has the car: size, host and privacy.

@@ -148,13 +148,74 @@ async fn a_request_with_two_hosts_is_for_neither() {
     };
     let whole = "GET http://RED.cars.test/cgi?command=who HTTP/1.1\r\nHost: red.cars.test\r\n\r\n";
     assert_eq!(status(whole).await, 200);
+    for one in [
+        "GET http://red.cars.test:80/cgi?command=who HTTP/1.1\r\nHost: red.cars.test\r\n\r\n",
+        "GET http://router.test/healthz HTTP/1.0\r\n\r\n",
+    ] {
+        assert_eq!(status(one).await, 200, "{one}");
+    }
     for two in [
         "GET http://red.cars.test/cgi?command=who HTTP/1.1\r\nHost: blue.cars.test\r\n\r\n",
+        "GET http://red.cars.test:81/cgi?command=who HTTP/1.1\r\nHost: red.cars.test\r\n\r\n",
+        "GET http://red.cars.test/cgi?command=who HTTP/1.0\r\n\r\n",
         "GET http://cars.test/cgi?command=who HTTP/1.1\r\nHost: red.cars.test\r\n\r\n",
+        "GET /cgi?command=who HTTP/1.1\r\nHost: blue.cars.test@red.cars.test\r\n\r\n",
+        "GET /cgi?command=who HTTP/1.1\r\nHost: green.cars.test\r\nHost: green.cars.test\r\n\r\n",
         "GET /cgi?command=who HTTP/1.1\r\nHost: red.cars.test\r\nHost: red.cars.test\r\n\r\n",
     ] {
         assert_eq!(status(two).await, 400, "{two}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_port_does_not_answer_to_the_name_of_another_car() {
+    let world = world(config());
+    let (_red, port) = car(&world, "red").await;
+    let (_blue, _) = car(&world, "blue").await;
+    let number = format!("{port}.cars.test");
+    for (host, status) in [
+        ("red.cars.test", 200),
+        (&*number, 200),
+        ("127.0.0.1", 200),
+        ("blue.cars.test", 421),
+        ("green.cars.test", 421),
+    ] {
+        let request = Request::get(WHO).header("host", host);
+        let request = request.body(Full::<Bytes>::default()).unwrap();
+        let answer = ask(port, request).await;
+        assert_eq!(answer.status.as_u16(), status, "{}", answer.text());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_names_there_are_is_told_to_key_holders_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let keys = KeyStore::open(folder.path().join("state")).unwrap();
+    let world = World::with(
+        Config {
+            keys: Some(keys),
+            ..config()
+        },
+        folder,
+    );
+    let key = world.key("wall", Role::View).await.expose();
+    let link = world.key("red", Role::Link).await.expose();
+    let answer = async |key: &str| {
+        let request = Request::get(WHO)
+            .header("host", "red.cars.test")
+            .header("authorization", format!("Bearer {key}"));
+        let request = request.body(Full::<Bytes>::default()).unwrap();
+        ask(world.main_port(), request).await.status.as_u16()
+    };
+    assert_eq!(
+        at(&world, "red.cars.test", WHO).await.verdict(),
+        (401, "no")
+    );
+    for (key, status) in [(&*key, 404), (&link, 403), ("x", 401)] {
+        assert_eq!(answer(key).await, status);
+    }
+    let spoilt = at(&world, "red.cars.test", &format!("{WHO}&key={key}")).await;
+    assert!(spoilt.text().contains("revoke"), "{}", spoilt.text());
 }
 
 #[tokio::test(flavor = "multi_thread")]
