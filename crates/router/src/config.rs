@@ -42,7 +42,7 @@ pub struct Config {
     /// Certificate for TLS; `None`: there is no TLS, and plain connections are accepted from
     /// anywhere.
     pub certificate: Option<Certificate>,
-    /// True if service ports accept keys and commands without TLS, too.
+    /// True if keys and commands for cars are accepted without TLS, too, at a port or by name.
     pub allow_plain_http: bool,
     /// Names by which browsers reach a router without keys.
     pub host_names: Vec<HostName>,
@@ -144,8 +144,8 @@ pub struct Options {
     /// The certificate's private key, in PEM
     #[arg(long, value_name = "FILE", global = true)]
     pub tls_key: Option<PathBuf>,
-    /// Accept keys and commands without TLS on the service ports: anybody on the way can read and
-    /// change them
+    /// Accept keys and commands without TLS on the service ports and at the cars' host names: anybody on
+    /// the way can read and change them
     #[arg(long, value_parser = clap::builder::BoolishValueParser::new())]
     pub allow_plain_http: bool,
     /// With --open: the names by which browsers reach this router; addresses and localhost always
@@ -155,7 +155,7 @@ pub struct Options {
     /// The addresses of balancers in front of this router, which begin each connection with a header
     /// of the PROXY protocol, version 2, on all ports: callers count by the address in it. A
     /// connection from there without it is refused, and so is one with it from anywhere else
-    #[arg(long, value_name = "NET,…", value_delimiter = ',')]
+    #[arg(long, value_name = "NET,…", value_delimiter = ',', global = true)]
     pub proxy_protocol: Vec<BalancerNet>,
     /// Be one of several routers that act as one, which meet at these NATS servers: nats://HOST:4222
     /// or tls://HOST:4222
@@ -458,6 +458,12 @@ mod tests {
             let sentence = refusal(risky).unwrap();
             assert!(sentence.contains("--open-to-everyone"), "{sentence}");
         }
+    }
+
+    #[test]
+    fn what_a_subcommand_uses_is_said_on_either_side_of_it() {
+        assert_eq!(refusal("health --proxy-protocol 127.0.0.1"), None);
+        assert_eq!(refusal("--proxy-protocol 127.0.0.1 health"), None);
     }
 
     #[test]
