@@ -401,7 +401,8 @@ impl Registry {
         let is_kept = |name: &LinkName| {
             held.kept.iter().any(|kept| {
                 let called = kept.called.as_ref().unwrap_or(&kept.name);
-                called.folded() == name.folded() && kept.owner != owner && self.knows(kept.owner)
+                let is_same = called.as_str().eq_ignore_ascii_case(name.as_str());
+                is_same && kept.owner != owner && self.knows(kept.owner)
             })
         };
         name.made_unique(|name| {

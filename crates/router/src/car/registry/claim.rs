@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use p2p_shared::names::{Identity, LinkName};
+use p2p_shared::os::random_u64;
 use p2p_shared::protocol::{LinkHello, Rejection};
 use p2p_shared::timing;
 use tokio::net::TcpListener;
@@ -212,8 +213,21 @@ impl Registry {
         )))
     }
 
-    /// The claimed port and a listener on it, where ports are open; or on the one that a car of this key and name had last, or on any
-    /// that is allowed and free.
+    /// All ports of a range, the lowest first; or, where no kernel chooses among them, from any of them on, since
+    /// routers of a mesh that choose at the same time would else choose the same.
+    fn in_order(&self, range: PortRange) -> impl Iterator<Item = u16> {
+        let (first, last) = range.ports().into_inner();
+        let count = u64::from(last - first) + 1;
+        let random = match self.rules.are_open {
+            true => 0,
+            false => random_u64().unwrap_or(0) % count,
+        };
+        let start = first + u16::try_from(random).unwrap_or(0);
+        (start..=last).chain(first..start)
+    }
+
+    /// The claimed port and a listener on it, where ports are open; or those that a car of this key and name
+    /// had last, or any that is allowed and free.
     pub(super) fn open(
         &self,
         claim: &Claim<'_>,
@@ -242,9 +256,9 @@ impl Registry {
         let mut kept = held.kept.iter().rev();
         let last = kept.find(|kept| kept.owner == owner && kept.name == claim.hello.name);
         let last = last.map(|last| last.service_port).filter(is_allowed);
-        // The kernel's choice if that is allowed, else the first that is free.
+        // The kernel's choice if that is allowed, else the next that is free.
         let chosen = listen(0).ok().filter(|(port, _)| is_allowed(port));
-        let mut ports = own.ports().filter(is_allowed);
+        let mut ports = self.in_order(own).filter(is_allowed);
         last.and_then(|port| listen(port).ok())
             .or(chosen)
             .or_else(|| ports.find_map(|port| listen(port).ok()))
