@@ -102,6 +102,10 @@ async fn serve(
 fn start(options: &Options) -> anyhow::Result<Router> {
     let config = options.config(InheritedListeners::from_environment())?;
     let (keys, certificate) = (config.keys.clone(), config.certificate.clone());
+    let without_ports = config
+        .domain
+        .clone()
+        .filter(|_| !config.service_ports.are_open());
     if options.allow_plain_http && !options.open {
         tracing::warn!("--allow-plain-http: anybody on the way can read keys and change commands");
     }
@@ -119,7 +123,12 @@ fn start(options: &Options) -> anyhow::Result<Router> {
             tracing::warn!(%error, "`p2p-router key add` does not learn of --tls-cert: give it there, too");
         }
         let fingerprint = certificate.as_ref().and_then(Certificate::fingerprint);
-        bootstrap_keys::offer(&keys, router.address().port(), fingerprint)?;
+        bootstrap_keys::offer(
+            &keys,
+            router.address().port(),
+            fingerprint,
+            without_ports.as_ref(),
+        )?;
     } else {
         tracing::warn!("--open: everyone who reaches the ports may run commands");
     }

@@ -9,10 +9,14 @@ use p2p_shared::key::{Fingerprint, Key, Role};
 
 use crate::auth::key_command::KEEP_KEY_COMMAND;
 use crate::auth::key_store::KeyStore;
+use crate::http::domain::Domain;
 use crate::net::port_range::PortRange;
 
+/// Service port of the first car.
+const CAR: u16 = 9000;
+
 /// Makes the first keys if there is no key, and prints them with the lines to run on the car and at
-/// the desk. Without a terminal the output may be kept, in a journal or a file: then makes no keys, and
+/// the desk. `without_ports` is the domain of cars that have host names alone. Without a terminal the output may be kept, in a journal or a file: then makes no keys, and
 /// logs how to make them.
 ///
 /// # Errors
@@ -21,10 +25,15 @@ pub fn offer(
     keys: &KeyStore,
     main_port: u16,
     fingerprint: Option<Fingerprint>,
+    without_ports: Option<&Domain>,
 ) -> anyhow::Result<()> {
+    let car = match without_ports {
+        Some(domain) => format!("{CAR}.{}:{main_port}", domain.as_str()),
+        None => format!("ROUTER:{CAR}"),
+    };
     let mut out = std::io::stdout().lock();
     if out.is_terminal() {
-        return offer_on(keys, main_port, fingerprint, &mut out);
+        return offer_on(keys, (main_port, &car), fingerprint, &mut out);
     }
     if keys.is_empty() {
         tracing::warn!("{}", how_to_make(keys.file().dir()));
@@ -47,7 +56,7 @@ fn how_to_make(state_dir: &Path) -> String {
 
 fn offer_on(
     keys: &KeyStore,
-    main_port: u16,
+    ports: (u16, &str),
     fingerprint: Option<Fingerprint>,
     out: &mut impl Write,
 ) -> anyhow::Result<()> {
@@ -57,7 +66,7 @@ fn offer_on(
     };
     keys.reload()?;
     let first = first.map(|key| key.for_router(fingerprint));
-    let printed = out.write_all(text(&first, main_port).as_bytes());
+    let printed = out.write_all(text(&first, ports).as_bytes());
     if let Err(error) = printed.and_then(|()| out.flush()) {
         // Keys that nobody has seen are of no use, and no start would show them again.
         file.revoke_first_keys()?;
@@ -67,7 +76,7 @@ fn offer_on(
     Ok(())
 }
 
-fn text([car, operator]: &[Key; 2], main_port: u16) -> String {
+fn text([car, operator]: &[Key; 2], (main_port, host): (u16, &str)) -> String {
     let pin = match car.fingerprints().first() {
         // curl checks the pinned public key even with `-k`.
         Some(fingerprint) => format!("-k --pinnedpubkey {} ", fingerprint.for_curl()),
@@ -78,11 +87,11 @@ fn text([car, operator]: &[Key; 2], main_port: u16) -> String {
          (ROUTER stands for this host's name or address. The car's key is for the service ports\n\
          {ports}. `p2p-router key add` makes more.)\n\n\
          On the car, run this, paste the key below it, and press Enter and Ctrl-D:\n\n  \
-         {keep} && p2p-inner ROUTER {main_port} 9000 --name car\n\n{car}\n\n\
+         {keep} && p2p-inner ROUTER {main_port} {CAR} --name car\n\n{car}\n\n\
          At the desk, the same with this line and this key:\n\n  \
          {keep} && p2p-console --router ROUTER:{main_port}\n\n{operator}\n\n\
          Any HTTP client will do as well:\n\n  \
-         printf 'Authorization: Bearer %s' \"$(cat ~/.config/p2prouter/key)\" | curl {pin}-H @- 'https://ROUTER:9000/cgi?command=hello'\n\n",
+         printf 'Authorization: Bearer %s' \"$(cat ~/.config/p2prouter/key)\" | curl {pin}-H @- 'https://{host}/cgi?command=hello'\n\n",
         ports = PortRange::CARS,
         keep = KEEP_KEY_COMMAND,
         car = car.expose(),
@@ -99,7 +108,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let keys = KeyStore::open(folder.path()).unwrap();
         let first = keys.file().create_first_keys().unwrap().unwrap();
-        let text = text(&first, 8888);
+        let text = text(&first, (8888, "ROUTER:9000"));
         // Alone in its line: what is run in a shell stays in its history.
         for key in &first {
             let lines = text.lines().filter(|line| line.contains(&key.bearer()));
@@ -124,9 +133,9 @@ mod tests {
             .write(true)
             .open("/dev/full")
             .unwrap();
-        assert!(offer_on(&keys, 8888, None, &mut full_disk).is_err());
+        assert!(offer_on(&keys, (8888, "ROUTER:9000"), None, &mut full_disk).is_err());
         let mut out = Vec::new();
-        offer_on(&keys, 8888, None, &mut out).unwrap();
+        offer_on(&keys, (8888, "ROUTER:9000"), None, &mut out).unwrap();
         assert!(String::from_utf8(out).unwrap().contains("p2p1_"));
     }
 }

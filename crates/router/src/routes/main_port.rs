@@ -243,10 +243,18 @@ fn route(
             LINK_PATH | MEDIA_PATH | ADMIN_PATH | health::PATH | "/metrics"
         )
     {
-        return Err(Problem::new(
-            StatusCode::NOT_FOUND,
-            "this is the main port of a p2p-router, for p2p-inner and p2p-console: commands are run on the service ports",
-        ));
+        let config = &context.config;
+        let at_names = config.domain.as_ref().map(|domain| {
+            let domain = domain.as_str();
+            format!("at the cars' host names, NAME.{domain} and SERVICE_PORT.{domain}")
+        });
+        let at_ports = (config.service_ports.are_open()).then(|| "on the service ports".to_owned());
+        let places: Vec<_> = at_ports.into_iter().chain(at_names).collect();
+        let sentence = format!(
+            "this is the main port of a p2p-router, for p2p-inner and p2p-console: commands are run {}",
+            places.join(" and ")
+        );
+        return Err(Problem::new(StatusCode::NOT_FOUND, sentence));
     }
     let is_socket = is_peer || matches!(path, LINK_PATH | MEDIA_PATH | ADMIN_PATH);
     let may_be_head = !is_socket && request.method() == Method::HEAD;
