@@ -131,10 +131,6 @@ mod tests {
             (b"GET /link HTTP/1.1".to_vec(), false),
             (b"GET /cgi?command=stop".to_vec(), true),
             (b"POST /".to_vec(), true),
-            (
-                b"\x16\x03\x01 no TLS, whatever it begins with".to_vec(),
-                false,
-            ),
         ] {
             let found = begin_for_a_car(&domain, &bytes);
             assert_eq!(found, Some(is_for_a_car), "{}", bytes.escape_ascii());
