@@ -236,6 +236,7 @@ impl ElsewhereRequest<'_> {
                 }
             };
             tokio::select! {
+                biased;
                 () = joined => {}
                 () = silent.cancelled() => {}
                 () = closed.cancelled() => {}

@@ -120,7 +120,8 @@ impl Machine {
 
     /// Notes that `/cgi` requests this motion for this long.
     pub(super) fn expect_motion(&self, run: RunId, lasts: Duration) {
-        self.lock().timed.insert(run, (Instant::now(), lasts));
+        let mut state = self.lock();
+        state.timed.entry(run).or_insert((Instant::now(), lasts));
     }
 
     /// Lets the stop command fail for this long.
