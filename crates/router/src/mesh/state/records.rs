@@ -1,6 +1,7 @@
 //! Owns this member's records of ports, and what becomes of those of others: which are lifted above others,
 //! and which are kept when a member is gone.
 
+use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::time::Instant;
 
@@ -9,7 +10,7 @@ use crate::mesh::directory::Entry;
 use crate::mesh::id::Start;
 use crate::mesh::members::{Member, MemberState};
 use crate::mesh::message::{Message, Topic};
-use crate::mesh::record::{HeldState, LinkStamp, PortRecord};
+use crate::mesh::record::{HeldState, PortRecord};
 use crate::net::client_net::QuotaOwner;
 
 /// Most orphans that nobody has taken yet: a record for each port.
@@ -42,19 +43,25 @@ impl State {
 
     /// Lifts the epoch of a link above those of the same process' earlier dials: the car itself is the judge of
     /// which is its last link, whatever the clocks say. One that does not count its dials has a link at most
-    /// at one member: what is up counts more than what is lost.
+    /// at one member: what is up counts more than what is lost. So it does of two processes: nothing that is
+    /// lost ends a link that is up.
     fn lift(&self, record: &mut PortRecord) {
         let Some(link) = &mut record.link else { return };
         for (start, entry) in self.directory.records(record.port) {
-            let is_same = |other: &LinkStamp| {
-                entry.record.identity == record.identity && other.instance == link.instance
-            };
-            let Some(other) = entry.record.link.filter(is_same) else {
+            let Some(other) = entry.record.link else {
                 continue;
             };
+            if entry.record.identity != record.identity {
+                continue;
+            }
+            let is_same = other.instance == link.instance;
             let is_lost = entry.record.state != HeldState::Up && record.state == HeldState::Up;
-            let is_earlier = other.dial < link.dial || (other.dial == link.dial && is_lost);
-            if start == self.start && other.dial == link.dial {
+            let is_earlier = match other.dial.cmp(&link.dial) {
+                Ordering::Less if is_same => true,
+                Ordering::Greater if is_same => false,
+                _ => is_lost,
+            };
+            if start == self.start && is_same && other.dial == link.dial {
                 link.epoch = link.epoch.max(other.epoch);
             } else if start != self.start && is_earlier && other.epoch >= link.epoch {
                 link.epoch = other.epoch.next();

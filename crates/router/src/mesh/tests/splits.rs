@@ -119,6 +119,27 @@ async fn who_has_had_a_port_first_is_known_after_it_moved_in_a_split() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_link_that_was_lost_ends_none_that_is_up_whichever_came_later() {
+    let hub = Hub::new(1);
+    let [a, b, c] = three(&hub).await;
+    hub.set_side(a.start(), 1);
+    sleep(Duration::from_secs(5)).await;
+    a.take(9000, "x", 1, 5).await.unwrap();
+    sleep(Duration::from_secs(1)).await;
+    let later = b.claim(&claim(9000, "x", 2, 1)).await.unwrap();
+    let lost = record(9000, "x", Some(later.stamp), later.held_since);
+    b.held(PortRecord {
+        state: HeldState::Away,
+        ..lost
+    });
+    hub.set_side(a.start(), 0);
+    assert_eq!(
+        agree_on([&a, &b, &c], 9000).await,
+        (a.start(), "x".to_owned())
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn twins_on_two_sides_are_one_after_the_split() {
     let hub = Hub::new(1);
     let [a, b, c] = three(&hub).await;
