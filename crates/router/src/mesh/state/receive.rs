@@ -100,7 +100,7 @@ impl State {
                 self.compare(of, instant);
                 self.settle_id();
                 if event.is_some() {
-                    self.touch_all(of);
+                    self.touch_all(of, instant);
                 }
                 return event;
             }
