@@ -51,6 +51,8 @@ build_with() { # FLAG PROGRAM...
 
 # The loads of bench.sh; their figures are of no use.
 work_for_the_profile() {
+    # A file for each process: one that several add to can't be read.
+    export LLVM_PROFILE_FILE="$work/counts/%m-%p.profraw"
     warming=yes time=3
     write_commands
     start_pair router inner
