@@ -154,7 +154,10 @@ impl Console<'_> {
             }
             ConsoleToRouter::Drive { command, .. } => {
                 matches!(command, DriveCommand::Stop | DriveCommand::Release(_))
+                    || (self.via.is_some() && matches!(command, DriveCommand::Renew { .. }))
             }
+            // The router that the console came by has counted it, and asks once.
+            ConsoleToRouter::Watch { .. } | ConsoleToRouter::Again => self.via.is_some(),
             ConsoleToRouter::Cancel { .. } | ConsoleToRouter::Window { .. } => true,
             _ => false,
         };
