@@ -12,12 +12,11 @@ use p2p_shared::os::with_causes;
 use p2p_shared::timing;
 use tokio::net::TcpListener;
 
-use crate::car::saved_ports::{self, PortState, SavedPort};
+use crate::car::saved_ports::{self, PortState};
 use crate::config::Config;
 use crate::context::Context;
 use crate::link::end::LinkEnd;
 use crate::ops::inherited_listeners::InheritedListeners;
-use crate::ops::shutdown::own;
 use crate::ops::state_file::StateFile;
 use crate::routes;
 
@@ -54,19 +53,64 @@ impl Router {
         let listener = Arc::new(listener);
         let address = listener.local_addr().context("the main port's address")?;
         let context = Arc::new(Context::new(config, address, SystemTime::now())?);
-        begin(&context, &mut sockets)?;
+        let Context {
+            config,
+            shutdown,
+            registry,
+            ..
+        } = &*context;
+        // Without a server, whoever starts the router connects it: a test with a bus of its own.
+        if let (Some(mesh), Some(config)) = (&context.mesh, &config.mesh)
+            && !config.servers.is_empty()
+        {
+            let member = mesh
+                .clone()
+                .run(mesh.connect(config)?, shutdown.closed.clone());
+            shutdown.connections.spawn(member);
+        }
+        shutdown.spawn(context.access.clone().follow());
+        if let Some(certificate) = config.certificate.clone() {
+            shutdown.spawn(certificate.follow());
+        }
+        shutdown.spawn(context.on_link.clone().run());
+        let keeping_time = registry.clone().run_timers(shutdown.closed.clone());
+        shutdown.connections.spawn(keeping_time);
+        if let Some(file) = config.known_links.clone() {
+            restore(&context, &file, &mut sockets);
+            let ports = registry.clone();
+            let exchange = move |found: Vec<_>| ports.exchange(&found);
+            let keeping =
+                saved_ports::sync(file, registry.changes(), exchange, shutdown.closed.clone());
+            shutdown.connections.spawn(keeping);
+        }
+        if context.mesh.is_some() {
+            registry.inherit(sockets.take_rest(config.bind));
+            let registry = registry.clone();
+            shutdown.spawn(async move {
+                tokio::time::sleep(NEWS_OF_MESH).await;
+                registry.close_inherited();
+            });
+        }
         for port in sockets.left() {
             tracing::warn!(
                 port,
                 "the socket that was given for this port is closed: nobody had it, and it is not the main port"
             );
         }
+        if let (Some(mesh), Some(hops)) = (&context.mesh, &context.hops) {
+            let following = routes::follow_mesh::run(context.clone(), mesh.clone());
+            shutdown.spawn(following);
+            shutdown.spawn(hops.clone().keep_in_touch());
+            shutdown.spawn(routes::follow_keys::run(
+                context.clone(),
+                mesh.clone(),
+                hops.clone(),
+            ));
+        }
         let serving = routes::main_port::serve(context.clone(), listener.clone());
-        context.shutdown.connections.spawn(serving);
+        shutdown.connections.spawn(serving);
         let looking = context.clone();
-        context
-            .shutdown
-            .spawn(async move { looking.health.watch().await });
+        shutdown.spawn(async move { looking.health.watch().await });
         Ok(Self {
             context,
             address,
@@ -158,74 +202,13 @@ impl Router {
     }
 }
 
-/// Opens the ports that were open before, and begins all that goes on beside the main port.
-pub(crate) fn begin(
-    context: &Arc<Context>,
-    sockets: &mut InheritedListeners,
-) -> anyhow::Result<()> {
-    let Context {
-        config,
-        shutdown,
-        registry,
-        ..
-    } = &**context;
-    // Without a server, whoever starts the router connects it: a test with a bus of its own.
-    if let (Some(mesh), Some(config)) = (&context.mesh, &config.mesh)
-        && !config.servers.is_empty()
-    {
-        let member = mesh
-            .clone()
-            .run(mesh.connect(config)?, shutdown.closed.clone());
-        shutdown.connections.spawn(own(member));
-    }
-    shutdown.spawn(context.access.clone().follow());
-    if let Some(certificate) = config.certificate.clone() {
-        shutdown.spawn(certificate.follow());
-    }
-    shutdown.spawn(context.on_link.clone().run());
-    let keeping_time = registry.clone().run_timers(shutdown.closed.clone());
-    shutdown.connections.spawn(own(keeping_time));
-    if let Some(file) = config.known_links.clone() {
-        restore(context, &file, sockets);
-        let ports = registry.clone();
-        let exchange = move |found: Vec<_>| ports.exchange(&found);
-        let keeping =
-            saved_ports::sync(file, registry.changes(), exchange, shutdown.closed.clone());
-        shutdown.connections.spawn(own(keeping));
-    }
-    if context.mesh.is_some() {
-        registry.inherit(sockets.take_rest(config.bind));
-        let registry = registry.clone();
-        shutdown.spawn(async move {
-            tokio::time::sleep(NEWS_OF_MESH).await;
-            registry.close_inherited();
-        });
-    }
-    if let (Some(mesh), Some(hops)) = (&context.mesh, &context.hops) {
-        let following = routes::follow_mesh::run(context.clone(), mesh.clone());
-        shutdown.spawn(following);
-        shutdown.spawn(hops.clone().keep_in_touch());
-        let keys = routes::follow_keys::run(context.clone(), mesh.clone(), hops.clone());
-        shutdown.spawn(keys);
-    }
-    Ok(())
-}
-
+/// Opens the service ports that were open before, for whoever had them.
 fn restore(context: &Arc<Context>, file: &StateFile, sockets: &mut InheritedListeners) {
     let known = saved_ports::read(file).unwrap_or_else(|error| {
         let error = with_causes(&error);
         tracing::warn!(error, "which service ports were open is not known");
         Vec::new()
     });
-    open_again(context, known, sockets);
-}
-
-/// Opens the service ports that were open before, for whoever had them.
-pub(crate) fn open_again(
-    context: &Arc<Context>,
-    known: Vec<SavedPort>,
-    sockets: &mut InheritedListeners,
-) {
     let mut count = 0;
     for link in known {
         let registry = &context.registry;

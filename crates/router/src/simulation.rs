@@ -1,6 +1,6 @@
 //! Deterministic simulation: the real router, inner and console driving run in one process on paused
 //! time, over a bad network. One seed makes one history, and the promises of docs/reliability.md are
-//! checked on each history. `mesh` does the same with three routers.
+//! checked on each history.
 //!
 //! Real: the router's link and console tasks, registry, control, queues and `/cgi` from the parsed
 //! query on; the inner's agent, session, dispatch, run history, drive and motion, and the guardian's
@@ -12,9 +12,9 @@
 //! this crate.
 //!
 //! ```text
-//! cargo test -p p2p-router --lib simulation                     2,000 seeds, and 600 of three routers
-//! SEEDS=100000 cargo test … simulation -- --nocapture           100,000 seeds
-//! SEED=7 cargo test … of_three_routers -- --nocapture           one seed, with a log of its history
+//! cargo test -p p2p-router --lib simulation                 2,000 seeds
+//! SEEDS=100000 cargo test … simulation -- --nocapture       100,000 seeds
+//! SEED=7 cargo test … simulation -- --nocapture             one seed, with a log of its history
 //! ```
 
 use std::collections::BTreeMap;
@@ -30,11 +30,9 @@ mod faults;
 mod final_checks;
 mod history;
 mod machine;
-mod mesh;
 mod network;
 mod operator;
 mod press_ledger;
-pub(crate) mod process;
 mod rng;
 mod scenario;
 mod sim_router;
@@ -42,10 +40,9 @@ mod world;
 
 use history::{HistoryCounts, HistoryOutcome};
 
-/// Histories in the test suite, and those of three routers, of which each takes six times as long.
+/// Histories in the test suite.
 const SEEDS: u64 = 2000;
-const SEEDS_OF_THREE: u64 = 600;
-/// A history takes about 50 ms; one that takes this long never ends.
+/// A history takes about 30 ms; one that takes this long never ends.
 const HANGS: Duration = Duration::from_secs(60);
 /// Histories with a broken promise after which a run of seeds ends.
 const MAX_FAILURES: usize = 5;
@@ -65,23 +62,11 @@ fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok()?.parse().ok()
 }
 
-/// Runs the history of a seed, and keeps its log if it is to.
-type RunHistory = fn(u64, &Path, bool) -> HistoryOutcome;
-
 #[test]
 fn promises_hold_in_every_history() {
-    check(scenario::run, SEEDS);
-}
-
-#[test]
-fn promises_hold_in_every_history_of_three_routers() {
-    check(mesh::run, SEEDS_OF_THREE);
-}
-
-fn check(run: RunHistory, seeds: u64) {
     let commands = commands();
     if let Some(seed) = number("SEED") {
-        let outcome = run(seed, commands.path(), true);
+        let outcome = scenario::run(seed, commands.path(), true);
         outcome.lines.iter().for_each(|line| println!("{line}"));
         println!("{:?}", outcome.counts);
         assert!(outcome.violations.is_empty(), "{:#?}", outcome.violations);
@@ -89,10 +74,10 @@ fn check(run: RunHistory, seeds: u64) {
     }
     let (first, seeds) = (
         number("FROM").unwrap_or(1),
-        number("SEEDS").unwrap_or(seeds),
+        number("SEEDS").unwrap_or(SEEDS),
     );
     let began = Instant::now();
-    let summary = run_all(run, first, seeds, commands.path());
+    let summary = run_all(first, seeds, commands.path());
     println!(
         "{seeds} seeds in {:.1} s: {summary}",
         began.elapsed().as_secs_f64()
@@ -160,7 +145,7 @@ impl RunSummary {
 }
 
 /// Runs the seeds on every core, until [`MAX_FAILURES`] histories have broken a promise.
-fn run_all(run: RunHistory, first: u64, seeds: u64, commands: &Path) -> RunSummary {
+fn run_all(first: u64, seeds: u64, commands: &Path) -> RunSummary {
     let next = AtomicU64::new(first);
     let summary = Mutex::new(RunSummary::default());
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
@@ -177,7 +162,7 @@ fn run_all(run: RunHistory, first: u64, seeds: u64, commands: &Path) -> RunSumma
                         return;
                     }
                     let _ = done.send((thread, seed));
-                    let outcome = run(seed, commands, false);
+                    let outcome = scenario::run(seed, commands, false);
                     summary.lock().unwrap().add(seed, &outcome);
                 }
             });

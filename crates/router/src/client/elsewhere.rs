@@ -7,7 +7,7 @@
 //!                                      ══ Line ══ /peer of C: a console of C
 //! ```
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::ops::Bound;
 use std::sync::Arc;
@@ -31,17 +31,21 @@ use requests::OpenRequest;
 
 mod line;
 mod merge;
+mod orders;
 mod requests;
 
 /// Pause between two looks at which routers there are.
 const LOOK: Duration = Duration::from_secs(1);
-/// Time for the other routers to send what they have. What is of a slower one is shown as away until it comes.
+/// Time for the other routers to be reached and to send what they have: then one that says nothing counts as
+/// silent. What is of a slower one is shown as away until it comes.
+const REACH: Duration = Duration::from_secs(3);
+/// Time for routers that are reached to send all again.
 const GATHER: Duration = Duration::from_secs(1);
+/// Most events that wait while a picture is sent, and most answers.
+const LATE: usize = 1024;
 /// Pause after a router has refused the console.
 const REFUSED: Duration = Duration::from_secs(30);
 
-/// Why a line ends that has no room for a request.
-const STALLED: &str = "it takes nothing any more";
 /// What no session is.
 const NO_SESSION: SessionId = SessionId(0);
 
@@ -58,8 +62,16 @@ pub(crate) struct CarsElsewhere {
     /// Requests that await answers.
     requests: BTreeMap<u64, OpenRequest>,
     watched: Option<u16>,
-    /// What the console is told next.
-    told: VecDeque<RouterToConsole>,
+    /// Answers, which the console is told first.
+    answers: VecDeque<RouterToConsole>,
+    /// Events that the console is told next.
+    told: VecDeque<FeedEvent>,
+    /// Events of routers that came before the console could be shown them.
+    late: VecDeque<(Start, FeedEvent)>,
+    /// There were too many of these: all is to be asked again.
+    is_behind: bool,
+    /// Cars that another router has by its own word, while this one has them, too.
+    doubted: BTreeSet<u16>,
     /// When what has come of the whole picture is shown.
     gathering: Option<Instant>,
     next_look: Instant,
@@ -134,8 +146,12 @@ impl CarsElsewhere {
             cars: BTreeMap::new(),
             requests: BTreeMap::new(),
             watched: None,
+            answers: VecDeque::new(),
             told: VecDeque::new(),
-            gathering: Some(now + GATHER),
+            late: VecDeque::new(),
+            is_behind: false,
+            doubted: BTreeSet::new(),
+            gathering: Some(now + REACH),
             next_look: now,
             turn: Start(0),
         };
@@ -145,8 +161,9 @@ impl CarsElsewhere {
 
     /// The moment at which [`pass_time`](Self::pass_time) is to be called at the latest.
     pub(crate) fn next(&self) -> Instant {
-        self.gathering
-            .map_or(self.next_look, |until| until.min(self.next_look))
+        // One that is over waits for room, not for time.
+        let until = self.gathering.filter(|until| *until > timing::now());
+        until.map_or(self.next_look, |until| until.min(self.next_look))
     }
 
     pub(crate) fn pass_time(&mut self, now: Instant) {
@@ -185,19 +202,13 @@ impl CarsElsewhere {
     /// Asks all routers for all they have.
     pub(crate) fn gather(&mut self, now: Instant) {
         self.gathering.get_or_insert(now + GATHER);
-        let mut stalled = Vec::new();
-        for (start, router) in &mut self.routers {
+        for router in self.routers.values_mut() {
             if let Some(line) = &router.line
                 && matches!(router.picture, Picture::Shown)
             {
                 router.picture = Picture::Awaited(Entries::default());
-                if line.pass(ConsoleToRouter::Again).is_some() {
-                    stalled.push(*start);
-                }
+                line.orders().push(ConsoleToRouter::Again);
             }
-        }
-        for start in stalled {
-            self.line_ended(start, LineEnd::lost(STALLED));
         }
     }
 
@@ -207,23 +218,60 @@ impl CarsElsewhere {
         routers.any(|it| it.line.is_some() && matches!(it.picture, Picture::Awaited(_)))
     }
 
-    /// Waits for what is new.
-    pub(crate) fn poll(&mut self, cx: &mut TaskContext<'_>) -> Poll<News> {
+    /// Waits for what is new. Without `room` nothing is told, and only answers while a picture is sent
+    /// (`may_show` is false); but the routers are heard in any case.
+    pub(crate) fn poll(
+        &mut self,
+        cx: &mut TaskContext<'_>,
+        (has_room, may_show): (bool, bool),
+    ) -> Poll<News> {
         loop {
-            // First all, then what came after it.
+            if has_room && let Some(message) = self.answers.pop_front() {
+                return Poll::Ready(News::Message(message));
+            }
+            if has_room
+                && may_show
+                && let Some(news) = self.show()
+            {
+                return Poll::Ready(news);
+            }
+            if self.answers.len() >= LATE {
+                return Poll::Pending;
+            }
+            match self.poll_routers(cx) {
+                Poll::Ready((start, Heard::Message(message))) => {
+                    self.on_message(start, *message, has_room && may_show);
+                }
+                Poll::Ready((start, Heard::Ended(end))) => self.line_ended(start, end),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+
+    /// What is to be shown next: first all, then what came after it.
+    fn show(&mut self) -> Option<News> {
+        loop {
             if let Some(until) = self.gathering
                 && (until <= timing::now() || !self.awaits())
             {
                 self.gathering = None;
-                return Poll::Ready(News::Picture);
+                return Some(News::Picture);
             }
-            if let Some(message) = self.told.pop_front() {
-                return Poll::Ready(News::Message(message));
+            if let Some(event) = self.told.pop_front() {
+                return Some(News::Message(RouterToConsole::Feed(event)));
             }
-            match self.poll_routers(cx) {
-                Poll::Ready((start, Heard::Message(message))) => self.on_message(start, *message),
-                Poll::Ready((start, Heard::Ended(end))) => self.line_ended(start, end),
-                Poll::Pending => return Poll::Pending,
+            let is_shown = |start: &Start| {
+                let router = self.routers.get(start);
+                router.is_none_or(|it| !matches!(it.picture, Picture::Ready(_)))
+            };
+            let next = self.late.iter().position(|(start, _)| is_shown(start));
+            match next.and_then(|at| self.late.remove(at)) {
+                Some((start, event)) => self.on_event(start, event),
+                None if self.is_behind && self.gathering.is_none() => {
+                    self.is_behind = false;
+                    self.gather(timing::now());
+                }
+                None => return None,
             }
         }
     }
@@ -233,9 +281,6 @@ impl CarsElsewhere {
         let sooner = (Bound::Unbounded, Bound::Included(self.turn));
         for turns in [later, sooner] {
             for (start, router) in self.routers.range_mut(turns) {
-                if matches!(router.picture, Picture::Ready(_)) {
-                    continue;
-                }
                 let heard = router.line.as_mut().map(|line| line.heard.poll_recv(cx));
                 if let Some(Poll::Ready(heard)) = heard {
                     self.turn = *start;
@@ -247,7 +292,20 @@ impl CarsElsewhere {
         Poll::Pending
     }
 
-    fn on_message(&mut self, start: Start, message: RouterToConsole) {
+    /// Takes in an event, or keeps it for later.
+    fn on_feed(&mut self, start: Start, event: FeedEvent, may_show: bool) {
+        let is_ready = |it: &OtherRouter| matches!(it.picture, Picture::Ready(_));
+        if may_show && !self.routers.get(&start).is_some_and(is_ready) {
+            return self.on_event(start, event);
+        }
+        if self.late.len() >= LATE {
+            self.late.clear();
+            self.is_behind = true;
+        }
+        self.late.push_back((start, event));
+    }
+
+    fn on_message(&mut self, start: Start, message: RouterToConsole, may_show: bool) {
         let Some(router) = self.routers.get_mut(&start) else {
             return;
         };
@@ -267,7 +325,7 @@ impl CarsElsewhere {
                     FeedEvent::Control { control, .. } => own(control),
                     _ => {}
                 }
-                self.on_event(start, event);
+                self.on_feed(start, event, may_show);
             }
             // It does not want the console.
             RouterToConsole::Refused { message, .. } if router.session == NO_SESSION => {
@@ -275,7 +333,7 @@ impl CarsElsewhere {
             }
             message => {
                 self.answered(&message);
-                self.told.push_back(message);
+                self.answer(message);
             }
         }
     }
@@ -295,6 +353,7 @@ impl CarsElsewhere {
             session = self.session.0, router = %address, why = router.why,
             "the console's line to another router ended"
         );
+        self.late.retain(|(of, _)| *of != start);
         self.router_lost(start, now);
         self.requests_lost(start);
     }

@@ -203,8 +203,9 @@ impl<'a> Console<'a> {
                 Some(answers) = self.answers.next(), if !self.answers.is_empty() => {
                     self.unread.extend(answers);
                 }
+                // Also while a picture is sent: answers and ticks don't wait for it, and the lines are read.
+                news = news(self.elsewhere.as_deref_mut(), (has_room, !has_parts)) => self.on_news(news)?,
                 () = std::future::ready(()), if has_room && has_parts => self.push_part()?,
-                news = news(self.elsewhere.as_deref_mut()), if has_room && !has_parts => self.on_news(news)?,
                 event = self.subscription.events.recv(), if has_room && !has_parts && self.is_whole => {
                     self.on_feed(event)?;
                 }
@@ -346,9 +347,9 @@ impl<'a> Console<'a> {
 }
 
 /// Waits for what is new of cars elsewhere.
-async fn news(elsewhere: Option<&mut CarsElsewhere>) -> News {
+async fn news(elsewhere: Option<&mut CarsElsewhere>, may: (bool, bool)) -> News {
     match elsewhere {
-        Some(elsewhere) => std::future::poll_fn(|cx| elsewhere.poll(cx)).await,
+        Some(elsewhere) => std::future::poll_fn(|cx| elsewhere.poll(cx, may)).await,
         None => std::future::pending().await,
     }
 }

@@ -96,12 +96,6 @@ impl Members {
         self.all().filter(|member| !member.is_away())
     }
 
-    /// Returns true if this start of a member will never say anything more, as far as is known.
-    pub(crate) fn is_over(&self, start: Start) -> bool {
-        let known = self.known.get(&start);
-        known.is_none_or(|known| known.has_left || known.is_replaced)
-    }
-
     /// Revision and digest that a member told of its table last.
     pub(crate) fn table_of(&self, start: Start) -> Option<(u64, u64)> {
         let known = self.known.get(&start)?;

@@ -203,7 +203,7 @@ impl State {
             Some(MemberEvent::Away(member)) => {
                 self.claims.away(member.start);
                 self.inflow.forget(member.start);
-                self.touch_all(member.start, now.instant);
+                self.touch_all(member.start);
             }
             Some(MemberEvent::Gone(member)) => self.bury(member, now.instant),
             _ => {}

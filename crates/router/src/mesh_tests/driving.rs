@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use p2p_shared::codec::Json;
-use p2p_shared::protocol::{ControlRequest, DriveCommand, SUBPROTOCOL};
+use p2p_shared::protocol::{ControlRequest, DriveCommand, FeedEvent, SUBPROTOCOL};
 use p2p_shared::websocket::{MessageSocket, SocketEvent};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
@@ -192,6 +192,31 @@ async fn control_does_not_travel_with_a_car_that_goes_to_another_router() {
         assert_eq!(moved(&ledgers), moves);
     }
     assert_eq!(desk.links.len(), 1);
+}
+
+#[tokio::test]
+async fn late_news_of_another_router_take_no_car_from_here() {
+    let (holder, other, _inner, port, _reserved) = two().await;
+    let ledger = drivable(&holder);
+    let mut desk = Desk::at(&holder).await;
+    let link = Box::new(desk.links[&port].clone());
+    let feed = other.context().feed.clone();
+    // The other had it before, and its word was on the way for long.
+    feed.publish(|| FeedEvent::Link(link));
+    let after = ReservedPort::new();
+    let _after = other.inner("two", after.port).await;
+    desk.until("it is heard", |desk| desk.is_up(after.port))
+        .await;
+    assert_eq!(desk.router_of(port), None);
+    feed.publish(|| FeedEvent::LinkGone { service_port: port });
+    let stops = count(&ledger, "stop");
+    desk.orders(port, DriveCommand::Stop);
+    tokio::select! {
+        () = desk.until("never", |_| false) => {}
+        () = until("it is stopped", || count(&ledger, "stop") > stops) => {}
+    }
+    assert!(desk.refused.is_empty(), "{:?}", desk.refused);
+    desk.arms(port).await;
 }
 
 /// A page's WebSocket at a router.

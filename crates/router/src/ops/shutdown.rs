@@ -1,6 +1,5 @@
 //! Phases of the router's shutdown, and the tasks that it waits for.
 
-use futures_util::FutureExt;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -27,15 +26,6 @@ impl Shutdown {
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         let closed = self.closed.clone();
         self.connections
-            .spawn(own(closed.run_until_cancelled_owned(task).map(drop)));
+            .spawn(closed.run_until_cancelled_owned(task));
     }
-}
-
-/// A task of this router: in the simulation all tasks of one stand still and die together.
-pub(crate) fn own<F: Future<Output = ()> + Send + 'static>(
-    task: F,
-) -> impl Future<Output = ()> + Send + 'static {
-    #[cfg(test)]
-    let task = crate::simulation::process::of_current(task);
-    task
 }

@@ -236,7 +236,6 @@ impl ElsewhereRequest<'_> {
                 }
             };
             tokio::select! {
-                biased;
                 () = joined => {}
                 () = silent.cancelled() => {}
                 () = closed.cancelled() => {}

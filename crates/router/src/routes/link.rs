@@ -27,7 +27,6 @@ use crate::link::end::LinkEnd;
 use crate::link::task::{LinkSocket, LinkTask};
 use crate::net::hello;
 use crate::net::unauthenticated::PendingConnection;
-use crate::ops::shutdown::own;
 use crate::routes::service_port;
 
 /// Time that an inner gets to take our last message.
@@ -188,10 +187,10 @@ pub(crate) fn restored(context: &Arc<Context>, car: Arc<Car>) {
     service_port::begin_for(context, &car);
     let context = context.clone();
     let tracker = context.shutdown.links.clone();
-    tracker.spawn(own(async move {
+    tracker.spawn(async move {
         let end = LinkEnd::Lost("it did not come back after the router's restart".to_owned());
         keep(&context, &car, &end).await;
-    }));
+    });
 }
 
 /// Keeps the port of a car that is away for [`timing::PORT_KEPT`], and gives it up if the car is still

@@ -10,7 +10,6 @@ use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use p2p_shared::key::Role;
-use p2p_shared::net::transport::Transport;
 use p2p_shared::protocol::{ADMIN_PATH, LINK_PATH, MEDIA_PATH};
 use p2p_shared::timing;
 use tokio::net::{TcpListener, TcpStream};
@@ -167,52 +166,33 @@ fn begin(context: &Arc<Context>, stream: TcpStream, peer: SocketAddr) {
 
 async fn connection(context: &Arc<Context>, stream: TcpStream, peer: SocketAddr) {
     let pending = context.admit(peer);
-    let refuse = |status| refuse(context, &pending, status);
-    let acceptor = context.config.acceptor();
-    if let Some(stream) = tls_or_plain::enter(acceptor, &pending, stream, refuse).await {
-        answer_all(context, &pending, stream).await;
-    }
-}
-
-/// Time that a caller has: where callers of cars come, as much as at a service port.
-fn patience(context: &Context) -> Patience {
-    if context.config.domain.is_some() {
-        return context.config.patience;
-    }
-    Patience {
-        headers: timing::HELLO,
-        ..Patience::default()
-    }
-}
-
-/// Makes the answer to what is no request.
-fn refuse(context: &Context, pending: &PendingConnection, status: StatusCode) -> Response<Bytes> {
-    if context.config.domain.is_some() {
-        return service_port::last_words(context, pending, status);
-    }
-    let patience = patience(context).headers;
-    tls_or_plain::last_words(pending, status, patience).into_plain_response()
-}
-
-/// Answers all requests of a connection.
-pub(crate) async fn answer_all(
-    context: &Arc<Context>,
-    pending: &PendingConnection,
-    stream: Transport,
-) {
-    let peer = pending.peer;
-    let refuse = |status| refuse(context, pending, status);
+    let has_cars = context.config.domain.is_some();
+    let patience = if has_cars {
+        context.config.patience
+    } else {
+        Patience {
+            headers: timing::HELLO,
+            ..Patience::default()
+        }
+    };
+    let refuse = |status| {
+        if has_cars {
+            service_port::last_words(context, &pending, status)
+        } else {
+            tls_or_plain::last_words(&pending, status, patience.headers).into_plain_response()
+        }
+    };
+    let Some(stream) =
+        tls_or_plain::enter(context.config.acceptor(), &pending, stream, refuse).await
+    else {
+        return;
+    };
     let is_private = context.access.is_private(peer.ip(), stream.is_tls());
-    let callers = &CallerConnection::new(context, pending, stream.is_tls());
+    let callers = &CallerConnection::new(context, &pending, stream.is_tls());
     let strict = context.config.strict_transport(stream.is_tls());
-    let patience = patience(context);
-    connection::serve_with(
-        patience,
-        stream,
-        pending,
-        strict,
-        refuse,
-        |request| async move {
+    connection::serve_with(patience, stream, &pending, strict, refuse, |request| {
+        let pending = &pending;
+        async move {
             if let Some(occupant) = by_name::find(context, &request) {
                 return Box::pin(callers.answer(occupant, true, request)).await;
             }
@@ -227,8 +207,8 @@ pub(crate) async fn answer_all(
             response
                 .unwrap_or_else(Problem::into_plain_response)
                 .map(whole)
-        },
-    )
+        }
+    })
     .await;
 }
 

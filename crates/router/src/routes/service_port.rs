@@ -2,14 +2,13 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use p2p_shared::key::Role;
-use p2p_shared::net::transport::Transport;
-use p2p_shared::timing;
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::auth::access::Caller;
@@ -27,7 +26,6 @@ use crate::http::{connection, csrf, host, query, tls_or_plain};
 use crate::link::work::NoAnswer;
 use crate::net::accept::accept;
 use crate::net::unauthenticated::PendingConnection;
-use crate::ops::shutdown::own;
 use crate::page::files;
 use crate::routes::elsewhere::ElsewhereRequest;
 use crate::routes::request::RequestContext;
@@ -47,7 +45,7 @@ pub(crate) fn begin_for(context: &Arc<Context>, car: &Car) {
 pub(crate) fn begin(context: &Arc<Context>, port: Arc<OpenPort>) {
     if let Some(listener) = port.begin_serving() {
         let serving = serve(context.clone(), port, listener);
-        context.shutdown.connections.spawn(own(serving));
+        context.shutdown.connections.spawn(serving);
     }
 }
 
@@ -69,20 +67,11 @@ async fn serve(context: Arc<Context>, port: Arc<OpenPort>, listener: Arc<TcpList
 async fn connection(context: &Arc<Context>, port: &OpenPort, stream: TcpStream, peer: SocketAddr) {
     let pending = &context.unauthenticated.admit(peer, &port.closed);
     let refuse = |status| last_words(context, pending, status);
-    let acceptor = context.config.acceptor();
-    if let Some(stream) = tls_or_plain::enter(acceptor, pending, stream, refuse).await {
-        answer_all(context, port, stream, pending).await;
-    }
-}
-
-/// Answers all requests of a connection to a service port.
-pub(crate) async fn answer_all(
-    context: &Arc<Context>,
-    port: &OpenPort,
-    stream: Transport,
-    pending: &PendingConnection,
-) {
-    let refuse = |status| last_words(context, pending, status);
+    let Some(stream) =
+        tls_or_plain::enter(context.config.acceptor(), pending, stream, refuse).await
+    else {
+        return;
+    };
     let callers = CallerConnection::new(context, pending, stream.is_tls());
     connection::serve_with(
         context.config.patience,
@@ -151,7 +140,7 @@ impl<'a> CallerConnection<'a> {
         request: Request<Incoming>,
     ) -> Response<AnswerBody> {
         let (context, pending) = (self.context, self.pending);
-        let (run, begun) = (context.next_run(), timing::now());
+        let (run, begun) = (context.next_run(), Instant::now());
         let mut response = match occupant {
             Ok(Occupant::Here(car)) => {
                 let asked = RequestContext {

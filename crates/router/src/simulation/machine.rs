@@ -120,8 +120,7 @@ impl Machine {
 
     /// Notes that `/cgi` requests this motion for this long.
     pub(super) fn expect_motion(&self, run: RunId, lasts: Duration) {
-        let mut state = self.lock();
-        state.timed.entry(run).or_insert((Instant::now(), lasts));
+        self.lock().timed.insert(run, (Instant::now(), lasts));
     }
 
     /// Lets the stop command fail for this long.

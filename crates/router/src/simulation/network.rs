@@ -42,8 +42,7 @@ struct PathState {
 #[derive(Default)]
 struct Connection {
     pipes: [OneWayPipe; 2],
-    /// The client's end was reset, the router's.
-    is_reset: [bool; 2],
+    is_reset: bool,
     ends: u8,
 }
 
@@ -149,7 +148,7 @@ impl NetworkPath {
     pub(super) fn reset(&self) {
         for pair in &self.lock().connections {
             let mut pair = pair.lock().unwrap();
-            pair.is_reset = [true; 2];
+            pair.is_reset = true;
             pair.pipes.iter_mut().for_each(OneWayPipe::wake);
         }
     }
@@ -161,28 +160,6 @@ impl NetworkPath {
                 pipe.lost = true;
             }
         }
-    }
-
-    /// Loses all connections; only the client's ends learn of it, as when its network changes.
-    pub(super) fn abandon(&self) {
-        for pair in &self.lock().connections {
-            let mut pair = pair.lock().unwrap();
-            pair.is_reset[0] = true;
-            for pipe in &mut pair.pipes {
-                pipe.lost = true;
-                pipe.wake();
-            }
-        }
-    }
-
-    /// Number of connections whose ends both live, and over which something may pass.
-    pub(super) fn live(&self) -> usize {
-        let is_live = |pair: &&Arc<Mutex<Connection>>| {
-            let pair = pair.lock().unwrap();
-            let is_open = |pipe: &OneWayPipe| pipe.closed.is_none() && !pipe.lost;
-            pair.ends == 2 && pair.is_reset == [false; 2] && pair.pipes.iter().all(is_open)
-        };
-        self.lock().connections.iter().filter(is_live).count()
     }
 
     /// Number of open connections.
@@ -245,7 +222,7 @@ impl AsyncRead for StreamEnd {
         let is_silent = end.path.lock().silent[direction];
         let now = Instant::now();
         let mut pair = end.pair.lock().unwrap();
-        if pair.is_reset[end.side] {
+        if pair.is_reset {
             return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
         }
         let pipe = &mut pair.pipes[direction];
@@ -301,7 +278,7 @@ impl AsyncWrite for StreamEnd {
         let late = Duration::from_micros(state.rng.number(0..jitter + 1));
         let due = now + state.delay + late;
         let mut pair = end.pair.lock().unwrap();
-        if pair.is_reset[end.side] {
+        if pair.is_reset {
             return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
         }
         let is_known = state.silent == [false; 2];

@@ -29,8 +29,6 @@ struct LedgerState {
     runs: BTreeMap<RunId, PressId>,
     /// Number of routers so far.
     routers: u64,
-    /// The router that gave control under each epoch.
-    epochs: BTreeMap<u64, u64>,
     /// Time for which a press may have waited for a guardian while it was renewed.
     waits: Duration,
 }
@@ -44,18 +42,11 @@ struct SentPress {
     held: Instant,
     /// True if the sender may have had control.
     is_drivers: bool,
-    /// Number of the sender.
-    by: u64,
 }
 
 impl PressLedger {
     /// Notes that a console sends this press; `is_drivers`: the console may have control.
     pub(super) fn pressed(&self, press: PressId, is_drivers: bool) {
-        self.pressed_by(press, is_drivers, 0);
-    }
-
-    /// The same of a sender with a number of its own.
-    pub(super) fn pressed_by(&self, press: PressId, is_drivers: bool, by: u64) {
         let at = Instant::now();
         let mut state = self.lock();
         let sent = SentPress {
@@ -63,7 +54,6 @@ impl PressLedger {
             at,
             held: at,
             is_drivers,
-            by,
         };
         state.sent.insert(press, sent);
         state.newest = Some(at);
@@ -102,11 +92,7 @@ impl PressLedger {
         mut feed: broadcast::Receiver<Arc<FeedEvent>>,
         machines: [Machine; 2],
     ) {
-        let router = {
-            let mut state = self.lock();
-            state.routers += 1;
-            state.routers
-        };
+        self.lock().routers += 1;
         loop {
             let event = match feed.recv().await {
                 Ok(event) => event,
@@ -116,14 +102,11 @@ impl PressLedger {
             match &*event {
                 FeedEvent::Run(info) if info.result.is_none() => {
                     self.lock().accepted.insert(info.run, Instant::now());
-                    if info.source != RunSource::Drive {
+                    if info.source == RunSource::Send {
                         machines
                             .iter()
                             .for_each(|car| car.expect_motion(info.run, LIMIT));
                     }
-                }
-                FeedEvent::Control { control, .. } => {
-                    self.lock().epochs.insert(control.epoch, router);
                 }
                 FeedEvent::Motion {
                     event: MotionEvent::Started(moving),
@@ -172,41 +155,6 @@ impl PressLedger {
                 }
             }
             before = Some((sent.router, press));
-        }
-    }
-
-    /// Checks that no two drivers move this car, whichever routers they press at.
-    pub(super) fn check_drivers(&self, machine: &Machine, history: &History) {
-        let state = self.lock();
-        let mut before: Option<(u64, PressId)> = None;
-        let mut has_stopped = true;
-        for begun in machine.starts() {
-            if begun.is_stop {
-                has_stopped = true;
-                continue;
-            }
-            let was_stopped = std::mem::take(&mut has_stopped);
-            let run = begun.run;
-            let press = state.runs.get(&run).copied();
-            let Some((press, sent)) = press.and_then(|id| Some((id, state.sent.get(&id)?))) else {
-                continue;
-            };
-            let age = begun.at - sent.at;
-            if age > timing::MOTION_AGE + MARGIN {
-                history.violation(3, format!("run {run} began {age:?} after {press:?}"));
-            }
-            if let Some((by, old)) = before {
-                if by != sent.by && !was_stopped {
-                    let how =
-                        format!("run {run}: no stop between {old:?} and {press:?} of another");
-                    history.violation(8, how);
-                }
-                let router = |press: PressId| state.epochs.get(&press.epoch);
-                if press <= old && router(press) == router(old) {
-                    history.violation(8, format!("run {run}: {press:?} came after {old:?}"));
-                }
-            }
-            before = Some((sent.by, press));
         }
     }
 

@@ -25,7 +25,7 @@ pub(super) fn run(seed: u64, commands: &Path, is_verbose: bool) -> HistoryOutcom
         .unwrap();
     runtime.block_on(async {
         p2p_inner::simulation::simulate_the_clock();
-        p2p_shared::os::seed_randomness(seed);
+        p2p_shared::os::seed_jitter(seed);
         let history = History::new(is_verbose);
         let living = Scenario::new(seed, &history, commands).run();
         if timeout(Duration::from_secs(600), living).await.is_err() {

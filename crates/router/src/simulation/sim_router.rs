@@ -71,28 +71,6 @@ fn again(listener: &TcpListener) -> TcpListener {
     TcpListener::from_std(socket.into()).unwrap()
 }
 
-/// Settings of a router of a history.
-pub(super) fn config() -> Config {
-    Config {
-        bind: Ipv4Addr::LOCALHOST.into(),
-        port: 0,
-        service_ports: "1024-65535".parse().unwrap(),
-        keys: None,
-        certificate: None,
-        allow_plain_http: true,
-        host_names: Vec::new(),
-        domain: None,
-        balancers: Vec::new(),
-        max_body: 1 << 20,
-        patience: Patience::default(),
-        max_links: limits::LINKS,
-        on_link: None,
-        known_links: None,
-        mesh: None,
-        sockets: InheritedListeners::default(),
-    }
-}
-
 /// A running router. Dropping it kills it, as by SIGKILL.
 pub(super) struct SimRouter {
     pub context: Arc<Context>,
@@ -105,10 +83,28 @@ pub(super) struct SimRouter {
 impl SimRouter {
     /// Starts a router whose clock shows `time`, and which opens the saved ports again.
     pub(super) fn start(time: SystemTime, known: &Arc<Mutex<KnownPorts>>) -> Self {
+        let config = Config {
+            bind: Ipv4Addr::LOCALHOST.into(),
+            port: 0,
+            service_ports: "1024-65535".parse().unwrap(),
+            keys: None,
+            certificate: None,
+            allow_plain_http: true,
+            host_names: Vec::new(),
+            domain: None,
+            balancers: Vec::new(),
+            max_body: 1 << 20,
+            patience: Patience::default(),
+            max_links: limits::LINKS,
+            on_link: None,
+            known_links: None,
+            mesh: None,
+            sockets: InheritedListeners::default(),
+        };
         let main_port = ([127, 0, 0, 1], 1).into();
         let context = Arc::new(Context {
             run_ids: RunIds::counting_from(time),
-            ..Context::new(config(), main_port, time).unwrap()
+            ..Context::new(config, main_port, time).unwrap()
         });
         for (link, listener) in &known.lock().unwrap().0 {
             let listener = again(listener);

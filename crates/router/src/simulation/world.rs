@@ -1,7 +1,7 @@
 //! Owns the state that the parts of one history share: the router, the machines, and the paths between
 //! them.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
@@ -148,7 +148,7 @@ pub(super) struct SimInner {
     pub process: Simulated,
     pub stall: Stall,
     host: Arc<ProcessHost>,
-    _following: AbortOnDropHandle<()>,
+    _port: AbortOnDropHandle<()>,
 }
 
 impl Drop for SimInner {
@@ -165,6 +165,8 @@ impl SimInner {
         (path, identity): (&NetworkPath, &str),
         rng: &Rng,
     ) -> Self {
+        let host = machine.start_host();
+        let processes: [Arc<dyn Spawn>; 2] = [host.clone(), host.guardian()];
         let network = {
             let (world, path, machine) = (world.clone(), path.clone(), machine.clone());
             Network(Arc::new(move |_| {
@@ -176,73 +178,48 @@ impl SimInner {
             }))
         };
         let config = p2p_inner::Config {
+            routers: vec![RouterAddress {
+                host: "router".to_owned(),
+                port: 8888,
+            }],
             service_port: world.port.load(Ordering::Relaxed),
+            name: "car".parse().unwrap(),
             identity: identity.to_owned().try_into().unwrap(),
-            ..inner_config(&["router"], &world.commands)
+            key: None,
+            open: false,
+            commands: world.commands.clone(),
+            timeout: Duration::from_secs(5),
+            max_runs: 16,
+            worker_hello: p2p_inner::WORKER_HELLO,
+            motion: MotionInfo {
+                commands: vec!["forward".parse().unwrap(), "back".parse().unwrap()]
+                    .try_into()
+                    .unwrap(),
+                stop: "stop".parse().unwrap(),
+                lease_ms: u64::try_from(LEASE.as_millis()).unwrap(),
+                limit_ms: u64::try_from(LIMIT.as_millis()).unwrap(),
+            },
+            guardian: None,
+            camera: None,
         };
-        let world = world.clone();
-        Self::with(config, machine, network, rng, move |state| {
-            if let LinkState::Up { service_port, .. } = state {
-                world.port.store(*service_port, Ordering::Relaxed);
-                world.history.log(|| "link up".to_owned());
-            }
-        })
-    }
-
-    /// Starts an inner that connects over this network; `on_change` is told of each state of its link.
-    pub(super) fn with(
-        config: p2p_inner::Config,
-        machine: &Machine,
-        network: Network,
-        rng: &Rng,
-        on_change: impl Fn(&LinkState) + Send + 'static,
-    ) -> Self {
-        let host = machine.start_host();
-        let processes: [Arc<dyn Spawn>; 2] = [host.clone(), host.guardian()];
         let stall = Stall::default();
         let ids = (host.inner, rng.next());
         let process = Simulated::start(config, ids, network, processes, &stall).unwrap();
         let mut link = process.link.clone();
-        let following = tokio::spawn(async move {
+        let world = world.clone();
+        let port = tokio::spawn(async move {
             while link.changed().await.is_ok() {
-                on_change(&link.borrow_and_update());
+                if let LinkState::Up { service_port, .. } = *link.borrow_and_update() {
+                    world.port.store(service_port, Ordering::Relaxed);
+                    world.history.log(|| "link up".to_owned());
+                }
             }
         });
         Self {
             process,
             stall,
             host,
-            _following: AbortOnDropHandle::new(following),
+            _port: AbortOnDropHandle::new(port),
         }
-    }
-}
-
-/// Settings of a car with these routers, each in `host`, and these commands.
-pub(super) fn inner_config(routers: &[&str], commands: &Path) -> p2p_inner::Config {
-    let router = |host: &&str| RouterAddress {
-        host: (*host).to_owned(),
-        port: 8888,
-    };
-    p2p_inner::Config {
-        routers: routers.iter().map(router).collect(),
-        service_port: 0,
-        name: "car".parse().unwrap(),
-        identity: "identity".parse().unwrap(),
-        key: None,
-        open: false,
-        commands: commands.to_owned(),
-        timeout: Duration::from_secs(5),
-        max_runs: 16,
-        worker_hello: p2p_inner::WORKER_HELLO,
-        motion: MotionInfo {
-            commands: vec!["forward".parse().unwrap(), "back".parse().unwrap()]
-                .try_into()
-                .unwrap(),
-            stop: "stop".parse().unwrap(),
-            lease_ms: u64::try_from(LEASE.as_millis()).unwrap(),
-            limit_ms: u64::try_from(LIMIT.as_millis()).unwrap(),
-        },
-        guardian: None,
-        camera: None,
     }
 }

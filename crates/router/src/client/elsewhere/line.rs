@@ -19,6 +19,7 @@ use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio_tungstenite::tungstenite::handshake::client::generate_key;
 
+use super::orders::Orders;
 use crate::client::client_socket::FAREWELL;
 use crate::context::Context;
 use crate::link::end::closed_by;
@@ -27,9 +28,6 @@ use crate::mesh::hop::headers::{MAIN_PORT, PassedOn};
 use crate::mesh::hop::{self, Exchange, Passed, Upload};
 use crate::net::write_timeout::WriteTimeout;
 
-/// Most requests that wait for the line: those of three seconds of driving. A line that takes no more is of no
-/// use, and its end stops what is driven over it.
-const ORDERS: usize = 64;
 /// Most messages that wait for the console.
 const HEARD: usize = 64;
 /// Most bytes of another router's refusal.
@@ -81,36 +79,37 @@ impl From<WebSocketError> for LineEnd {
 /// control that it had.
 #[derive(Debug)]
 pub(super) struct Line {
-    orders: mpsc::Sender<ConsoleToRouter>,
+    orders: Arc<Orders>,
     pub heard: mpsc::Receiver<Heard>,
 }
 
 impl Line {
     pub(super) fn begin(origin: Arc<Origin>, to: Member) -> Self {
-        let (orders, asked) = mpsc::channel(ORDERS);
+        let orders = Arc::<Orders>::default();
+        let asked = orders.clone();
         let (hears, heard) = mpsc::channel(HEARD);
         let shutdown = origin.context.shutdown.clone();
         shutdown.spawn(async move {
-            let end = run(&origin, &to, asked, &hears).await;
+            let end = run(&origin, &to, &asked, &hears).await;
             // Whoever has dropped the line does not ask why.
             let _ = hears.send(Heard::Ended(end)).await;
         });
         Self { orders, heard }
     }
 
-    /// Passes a request on. Returns it if there is no room: then nothing of it leaves.
-    pub(super) fn pass(&self, message: ConsoleToRouter) -> Option<ConsoleToRouter> {
-        let passed = self.orders.try_send(message);
-        passed.err().map(TrySendError::into_inner)
+    /// What is to be sent.
+    pub(super) fn orders(&self) -> &Orders {
+        &self.orders
     }
 }
 
-async fn run(
-    origin: &Origin,
-    to: &Member,
-    mut asked: mpsc::Receiver<ConsoleToRouter>,
-    hears: &mpsc::Sender<Heard>,
-) -> LineEnd {
+impl Drop for Line {
+    fn drop(&mut self) {
+        self.orders.close();
+    }
+}
+
+async fn run(origin: &Origin, to: &Member, asked: &Orders, hears: &mpsc::Sender<Heard>) -> LineEnd {
     let connected = tokio::select! {
         connected = connect(origin, to) => connected,
         () = hears.closed() => return LineEnd::lost(""),
@@ -119,7 +118,7 @@ async fn run(
         Ok(connected) => connected,
         Err(end) => return end,
     };
-    let passing = pass(&mut socket, &mut asked, hears);
+    let passing = pass(&mut socket, asked, hears);
     let end = match exchange.silent.run_until_cancelled(passing).await {
         Some(Ok(())) => {
             socket.close_with(None, "bye", FAREWELL).await;
@@ -203,7 +202,7 @@ async fn refused(response: Response<Incoming>) -> LineEnd {
 /// nothing.
 async fn pass(
     socket: &mut Socket,
-    asked: &mut mpsc::Receiver<ConsoleToRouter>,
+    asked: &Orders,
     hears: &mpsc::Sender<Heard>,
 ) -> Result<(), LineEnd> {
     let mut waits = None;
@@ -211,7 +210,7 @@ async fn pass(
         let has_room = socket.has_room();
         tokio::select! {
             biased;
-            asked = asked.recv(), if has_room => match asked {
+            asked = asked.next(has_room) => match asked {
                 Some(message) => socket.push(&message)?,
                 None => return Ok(()),
             },

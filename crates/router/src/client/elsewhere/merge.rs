@@ -8,13 +8,12 @@ use std::time::{Duration, Instant};
 use p2p_shared::bounded::{List, Text};
 use p2p_shared::names::CommandName;
 use p2p_shared::protocol::{
-    ConsoleToRouter, ControlInfo, FeedEvent, LinkInfo, MAX_ENTRIES, RouterToConsole, RunInfo,
-    SessionId,
+    ConsoleToRouter, ControlInfo, FeedEvent, LinkInfo, MAX_ENTRIES, RunInfo, SessionId,
 };
 use p2p_shared::timing;
 
 use super::{CarElsewhere, CarsElsewhere, Entries, Picture};
-use crate::feed::shortened;
+use crate::feed::{RUNS, shortened};
 use crate::mesh::id::Start;
 use crate::mesh::record::HeldState;
 use crate::mesh::{Elsewhere, MemberState};
@@ -35,6 +34,9 @@ impl CarsElsewhere {
             return;
         };
         router.session = session;
+        if first {
+            self.late.retain(|(of, _)| *of != start);
+        }
         let mut entries = match std::mem::replace(&mut router.picture, Picture::Shown) {
             Picture::Awaited(entries) if !first => entries,
             _ => Entries::default(),
@@ -54,6 +56,9 @@ impl CarsElsewhere {
     /// Adds all that the other routers have to what this one has.
     pub(crate) fn whole(&mut self, (here, mut runs): Entries) -> Entries {
         let now = timing::now();
+        // What is still to be told is in the picture.
+        self.told.clear();
+        self.doubted.clear();
         let mut links: BTreeMap<u16, LinkInfo> = here
             .into_iter()
             .map(|link| (link.service_port, link))
@@ -95,7 +100,9 @@ impl CarsElsewhere {
             self.add_away(&there, &mut links, now);
         }
         self.watch_at(watched);
+        // By the clock of each router.
         runs.sort_by_key(|run| run.at_ms);
+        runs.drain(..runs.len().saturating_sub(RUNS));
         (links.into_values().collect(), runs)
     }
 
@@ -151,7 +158,7 @@ impl CarsElsewhere {
             }
         };
         if is_told {
-            self.told.push_back(RouterToConsole::Feed(event));
+            self.told.push_back(event);
         }
     }
 
@@ -164,6 +171,11 @@ impl CarsElsewhere {
         if !link.is_up && !is_its {
             return false;
         }
+        // Which of two routers has it is not decided by whose word came last.
+        if self.is_up_here(port) && self.mesh.holder_elsewhere(port).is_none() {
+            self.doubted.insert(port);
+            return false;
+        }
         self.cars.insert(port, CarElsewhere::new(start, link));
         if self.watched == Some(port) {
             self.watch_at(Some(start));
@@ -171,7 +183,13 @@ impl CarsElsewhere {
         true
     }
 
+    pub(super) fn is_up_here(&self, port: u16) -> bool {
+        let car = self.origin.context.registry.car(port);
+        car.is_some_and(|car| car.link().is_some())
+    }
+
     fn gone(&mut self, start: Start, port: u16) {
+        self.doubted.remove(&port);
         if self.cars.get(&port).is_none_or(|car| car.router != start) {
             return;
         }
@@ -186,11 +204,14 @@ impl CarsElsewhere {
                 };
                 self.told.push_back(link_down(port, &why));
             }
-            _ if self.origin.context.registry.car(port).is_some() => {}
+            _ if self.origin.context.registry.car(port).is_some() => {
+                self.cars.remove(&port);
+                self.gather(timing::now());
+            }
             _ => {
                 self.cars.remove(&port);
                 let gone = FeedEvent::LinkGone { service_port: port };
-                self.told.push_back(RouterToConsole::Feed(gone));
+                self.told.push_back(gone);
             }
         }
     }
@@ -201,6 +222,10 @@ impl CarsElsewhere {
             FeedEvent::Run(_) => Some(event),
             FeedEvent::Link(link) => {
                 let port = link.service_port;
+                // It has gone to another since.
+                if link.is_up && self.cars.contains_key(&port) && !self.is_up_here(port) {
+                    return None;
+                }
                 if link.is_up && self.cars.remove(&port).is_some() && self.watched == Some(port) {
                     self.watch_at(None);
                 }
@@ -210,6 +235,9 @@ impl CarsElsewhere {
                 let port = *service_port;
                 if self.cars.contains_key(&port) {
                     return None;
+                }
+                if self.doubted.remove(&port) {
+                    self.gather(timing::now());
                 }
                 let Some(there) = self.mesh.holder_elsewhere(port) else {
                     return Some(event);
@@ -263,7 +291,7 @@ impl CarsElsewhere {
                 let gone = FeedEvent::LinkGone {
                     service_port: *port,
                 };
-                self.told.push_back(RouterToConsole::Feed(gone));
+                self.told.push_back(gone);
                 return false;
             }
             let router = there.and_then(|there| self.routers.get(&there.member.start));
@@ -291,8 +319,8 @@ impl CarsElsewhere {
             let service_port = self.watched.filter(|_| start == Some(*router));
             if other.watched != service_port
                 && let Some(line) = &other.line
-                && line.pass(ConsoleToRouter::Watch { service_port }).is_none()
             {
+                line.orders().push(ConsoleToRouter::Watch { service_port });
                 other.watched = service_port;
             }
         }
@@ -351,7 +379,7 @@ pub(super) fn own_session(control: &mut ControlInfo, there: SessionId, here: Ses
     }
 }
 
-fn link_down(service_port: u16, why: &str) -> RouterToConsole {
+fn link_down(service_port: u16, why: &str) -> FeedEvent {
     let why = shortened(why);
-    RouterToConsole::Feed(FeedEvent::LinkDown { service_port, why })
+    FeedEvent::LinkDown { service_port, why }
 }

@@ -7,12 +7,15 @@ use p2p_shared::protocol::{
 };
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use super::line::LineEnd;
-use super::{CarsElsewhere, NO_SESSION, STALLED};
+use super::{CarsElsewhere, LATE, NO_SESSION};
 use crate::mesh::id::Start;
+use crate::mesh::record::HeldState;
 
 /// Most requests of a console that await answers of other routers.
 const OPEN: usize = 1024;
+
+/// Why a router that drains passes no run on.
+const DRAINING: &str = "this router is going down: nothing was done; try again at another";
 
 /// A request that another router has.
 #[derive(Debug)]
@@ -39,6 +42,10 @@ impl CarsElsewhere {
                 let Some(router) = self.requests.get(request).map(|it| it.router) else {
                     return Some(message);
                 };
+                if let ConsoleToRouter::Cancel { request } = message {
+                    // No more events of it come.
+                    self.requests.remove(&request);
+                }
                 self.send(router, message);
                 return None;
             }
@@ -51,11 +58,18 @@ impl CarsElsewhere {
             | ConsoleToRouter::Watch { .. }
             | ConsoleToRouter::Again => return Some(message),
         };
-        let Some(router) = self.cars.get(&port).map(|car| car.router) else {
+        let Some(router) = self.router_of(port) else {
             return Some(message);
         };
+        let is_stop = self.is_stop(&message);
+        let is_draining = self.origin.context.shutdown.draining.is_cancelled();
+        if is_draining && !is_stop && matches!(message, ConsoleToRouter::Send { .. }) {
+            self.refuse(&message, DRAINING.to_owned());
+            return None;
+        }
         if let Some((request, kind)) = self.kind(&message) {
-            if self.requests.contains_key(&request) || self.requests.len() >= OPEN {
+            let most = if is_stop { 2 * OPEN } else { OPEN };
+            if self.requests.contains_key(&request) || self.requests.len() >= most {
                 let why =
                     "this console has a request of that number, or too many, at another router";
                 self.refuse(&message, why.to_owned());
@@ -67,10 +81,27 @@ impl CarsElsewhere {
             if let Some((request, _)) = self.kind(&message) {
                 self.requests.remove(&request);
             }
-            let why = self.why_not(port);
+            let why = self.why_not(port, router);
             self.refuse(&message, why);
         }
         None
+    }
+
+    /// The router that has this car, if it is another. The directory says so, which knows of a car that came here
+    /// while news of it from there were on the way; what the console was told counts only if it knows nothing.
+    fn router_of(&self, port: u16) -> Option<Start> {
+        if !self.ports.contains(port) {
+            return None;
+        }
+        let there = self.mesh.holder_elsewhere(port);
+        let there = there.filter(|it| it.record.state != HeldState::Kept);
+        if let Some(there) = there {
+            return Some(there.member.start);
+        }
+        if self.origin.context.registry.car(port).is_some() {
+            return None;
+        }
+        self.cars.get(&port).map(|car| car.router)
     }
 
     fn kind(&self, message: &ConsoleToRouter) -> Option<(u64, Kind)> {
@@ -87,20 +118,51 @@ impl CarsElsewhere {
         })
     }
 
-    /// Sends a message to a router. Returns it if the console has no line there. A line that has no room stalls:
-    /// its end gives back the control that the console has there, which stops what it drives.
+    /// Sends a message to a router. Returns it if the console has no line there, or one without room.
     fn send(&mut self, to: Start, message: ConsoleToRouter) -> Option<ConsoleToRouter> {
         let router = self.routers.get(&to).filter(|it| it.session != NO_SESSION);
         let Some(line) = router.and_then(|router| router.line.as_ref()) else {
             return Some(message);
         };
-        let message = line.pass(message)?;
-        self.line_ended(to, LineEnd::lost(STALLED));
-        Some(message)
+        let dropped = match &message {
+            ConsoleToRouter::Drive {
+                service_port,
+                command: DriveCommand::Stop,
+            } => line.orders().stop(*service_port),
+            ConsoleToRouter::Send { service_port, .. } if self.is_stop(&message) => {
+                return line.orders().stop_by_run(*service_port, message);
+            }
+            _ => return line.orders().push(message),
+        };
+        for press in dropped {
+            self.answer(RouterToConsole::Refused {
+                reason: RefusedReason::Offline,
+                press: Some(press),
+                message: Text::new("it was not sent yet when the car was stopped".to_owned()),
+            });
+        }
+        None
+    }
+
+    /// Tells an answer of this or of another router.
+    pub(super) fn answer(&mut self, message: RouterToConsole) {
+        if let RouterToConsole::Tick { service_port, .. } = &message {
+            let port = *service_port;
+            self.answers.retain(
+                |old| !matches!(old, RouterToConsole::Tick { service_port, .. } if *service_port == port),
+            );
+        }
+        self.answers.push_back(message);
     }
 
     /// Why nothing can be asked of this car.
-    fn why_not(&self, port: u16) -> String {
+    fn why_not(&self, port: u16, router: Start) -> String {
+        let is_reached = (self.routers.get(&router))
+            .is_some_and(|it| it.line.is_some() && it.session != NO_SESSION);
+        if is_reached {
+            return "the way to its router is full: this was not done; try again in a moment"
+                .to_owned();
+        }
         let why = (self.mesh.holder_elsewhere(port)).map(|there| self.why_lost(&there));
         let why = why.unwrap_or_else(|| "its router is not reached".to_owned());
         format!("{why}: nothing was done; try again in a moment")
@@ -108,7 +170,11 @@ impl CarsElsewhere {
 
     /// Refuses what was not passed on. Renewals and releases count only for a driver, who learns by other events
     /// that the car's router is lost.
+    /// A console that does not read gets no answer.
     fn refuse(&mut self, message: &ConsoleToRouter, why: String) {
+        if self.answers.len() >= LATE {
+            return;
+        }
         let offline = RefusedReason::Offline;
         let why = Text::new(why);
         let refused = |press| RouterToConsole::Refused {
@@ -118,7 +184,7 @@ impl CarsElsewhere {
         };
         match message {
             ConsoleToRouter::Send { request, .. } => {
-                self.told.push_back(RouterToConsole::SendEvent {
+                self.answers.push_back(RouterToConsole::SendEvent {
                     request: *request,
                     event: SendEvent::Refused {
                         refusal: None,
@@ -128,19 +194,19 @@ impl CarsElsewhere {
                 });
             }
             ConsoleToRouter::ListCommands { request, .. } => {
-                self.told.push_back(refused(None));
-                self.told.push_back(no_commands(*request));
+                self.answers.push_back(refused(None));
+                self.answers.push_back(no_commands(*request));
             }
-            ConsoleToRouter::AskRun { request, .. } => self.told.push_back(away(*request)),
+            ConsoleToRouter::AskRun { request, .. } => self.answers.push_back(away(*request)),
             ConsoleToRouter::Drive { command, .. } => {
                 let press = match command {
                     DriveCommand::Press { press, .. } => Some(*press),
                     DriveCommand::Stop => None,
                     DriveCommand::Renew { .. } | DriveCommand::Release(_) => return,
                 };
-                self.told.push_back(refused(press));
+                self.answers.push_back(refused(press));
             }
-            _ => self.told.push_back(refused(None)),
+            _ => self.answers.push_back(refused(None)),
         }
     }
 
@@ -168,7 +234,7 @@ impl CarsElsewhere {
             .requests
             .extract_if(.., |_, open| open.router == router);
         for (request, open) in lost {
-            self.told.push_back(match open.kind {
+            self.answers.push_back(match open.kind {
                 Kind::Send { .. } => RouterToConsole::SendEvent {
                     request,
                     event: SendEvent::Lost,

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use hyper::HeaderMap;
 use hyper::header::{self, HeaderName, HeaderValue};
 use p2p_shared::names::RunId;
-use p2p_shared::timing;
 
 /// What the member that a request came to says of it. One header, so that it takes the least time and fits
 /// beside all that a caller may send. It counts for nothing in any other request.
@@ -54,8 +53,7 @@ impl PassedOn {
         let Self {
             port, caller, run, ..
         } = self;
-        let age = timing::now().saturating_duration_since(self.begun);
-        let (age, is_tls) = (age.as_millis(), u8::from(self.is_tls));
+        let (age, is_tls) = (self.begun.elapsed().as_millis(), u8::from(self.is_tls));
         let is_over = u8::from(self.is_over);
         let mut text = String::with_capacity(USUAL_LENGTH);
         // A string takes all that is written to it.
@@ -68,7 +66,7 @@ impl PassedOn {
     pub(crate) fn take(headers: &mut HeaderMap) -> Option<Self> {
         let value = headers.remove(PASSED_ON)?;
         let mut parts = value.to_str().ok()?.split(' ');
-        let now = timing::now();
+        let now = Instant::now();
         let taken = Self {
             port: next(&mut parts)?,
             caller: next(&mut parts)?,

@@ -36,10 +36,6 @@ impl Way {
 
     /// Connects. All members share the certificate's key; without a certificate there is no TLS.
     pub(super) async fn connect(&self) -> io::Result<Transport> {
-        #[cfg(test)]
-        if let Some(dialling) = crate::simulation::process::dial(&self.address) {
-            return dialling.await;
-        }
         let stream = self.connect_plain().await?;
         let Some(certificate) = &self.certificate else {
             return Ok(Transport::Plain(stream));

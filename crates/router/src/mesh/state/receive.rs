@@ -67,7 +67,7 @@ impl State {
             return None;
         }
         if self.members.key(of).is_none() {
-            return self.meet(opened, now);
+            return self.meet(opened, now.instant);
         }
         if !self.members.take(of, number) {
             self.refused_messages += 1;
@@ -77,16 +77,14 @@ impl State {
     }
 
     /// Hears of a start that is not known: nothing else that it says is believed yet.
-    fn meet(&mut self, opened: Opened, now: Now) -> Option<MemberEvent> {
+    fn meet(&mut self, opened: Opened, now: Instant) -> Option<MemberEvent> {
         let Message::Alive(alive) = opened.message else {
             return None;
         };
         let of = opened.of;
-        let event = (self.members).meet(of, opened.number, opened.key, &alive, now.instant);
+        let event = (self.members).meet(of, opened.number, opened.key, &alive, now);
         if event.is_some() {
-            // It hears no question of one that has not repeated its challenge.
-            self.say_alive(now);
-            self.compare(of, now.instant);
+            self.compare(of, now);
             self.settle_id();
         }
         event
@@ -100,7 +98,7 @@ impl State {
                 self.compare(of, instant);
                 self.settle_id();
                 if event.is_some() {
-                    self.touch_all(of, instant);
+                    self.touch_all(of);
                 }
                 return event;
             }
