@@ -1,5 +1,7 @@
 //! Keeps the link up: dials, serves the link, and dials again until the inner ends.
 
+use std::sync::Arc;
+
 use p2p_shared::logging::LoggedReasons;
 use p2p_shared::names::{InstanceId, LinkName};
 use p2p_shared::net::dialer::{self, RouterAddress};
@@ -16,7 +18,7 @@ use crate::config::Config;
 use crate::dispatch::Dispatcher;
 use crate::drive::DriveRequest;
 use crate::run::Outbox;
-use crate::session::{Session, SessionEnd, greet};
+use crate::session::{Session, SessionEnd, Welcome, greet};
 
 /// State of the link.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,10 +105,15 @@ impl Agent {
             () = self.shutdown.cancelled() => return SessionEnd::Drained,
             never = self.outbox.discard() => match never {},
         };
-        let (socket, name, service_port) = match dialled {
+        let (socket, welcome) = match dialled {
             Ok(greeted) => greeted,
             Err(end) => return end,
         };
+        let Welcome {
+            name,
+            service_port,
+            media,
+        } = welcome;
         self.reconnect.connected();
         logged.clear();
         self.held_port = Some(service_port);
@@ -115,6 +122,7 @@ impl Agent {
         let place = RouterPlace {
             number,
             address: tcp.and_then(|tcp| tcp.peer_addr().ok()),
+            media: media.map(Arc::new),
         };
         let host = dialer::bracketed(&router.host);
         let scheme = if socket.get_ref().is_tls() {

@@ -3,8 +3,10 @@
 //! `camera/jpeg` splits the program's output into pictures. Only the newest picture is kept.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use p2p_shared::net::dialer::RouterAddress;
 use p2p_shared::protocol::{CameraState, InnerToRouter, MediaTicket, Picture};
 use tokio::sync::watch;
 use tokio::time::sleep;
@@ -31,16 +33,18 @@ const LINGER: Duration = Duration::from_secs(5);
 const LOG_PERIOD: Duration = Duration::from_secs(10);
 
 /// Place of a link: pictures go to the same router.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RouterPlace {
     /// Number of the router in the list of routers.
     pub number: usize,
     /// The link's other end, over TCP.
     pub address: Option<SocketAddr>,
+    /// Where the router itself says that it takes pictures.
+    pub media: Option<Arc<RouterAddress>>,
 }
 
 /// Request to send pictures: somebody watches.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct WatchTicket {
     pub at: RouterPlace,
     /// Service port of the link that sent the request.
@@ -154,19 +158,20 @@ mod tests {
         let at = RouterPlace {
             number: 0,
             address: None,
+            media: None,
         };
         let watched = Some(WatchTicket {
             at,
             service_port: 1,
             ticket,
         });
-        let (say, watching) = watch::channel(watched);
+        let (say, watching) = watch::channel(watched.clone());
         let leaving = tokio::spawn(unwatched(watching));
         for _ in 0..3 {
             say.send_replace(None);
             sleep(Duration::from_millis(4900)).await;
             assert!(!leaving.is_finished());
-            say.send_replace(watched);
+            say.send_replace(watched.clone());
             sleep(Duration::from_secs(60)).await;
         }
         say.send_replace(None);

@@ -9,7 +9,7 @@ use futures_util::future::OptionFuture;
 use p2p_shared::bounded::Text;
 use p2p_shared::keepalive::{Due, Keepalive, PingMode};
 use p2p_shared::names::LinkName;
-use p2p_shared::net::dialer::DialError;
+use p2p_shared::net::dialer::{DialError, RouterAddress};
 use p2p_shared::net::reconnect::Retry;
 use p2p_shared::net::transport::Transport;
 use p2p_shared::protocol::{InnerToRouter, LinkHello, MAX_OPEN_RUNS, Rejection, RouterToInner};
@@ -82,17 +82,33 @@ fn reason(text: &str) -> String {
     }
 }
 
-/// Says hello. Returns the link's name at the router, and its service port.
+/// What the router says of a new link.
+pub(crate) struct Welcome {
+    pub name: LinkName,
+    pub service_port: u16,
+    /// Where this router takes the camera's pictures, if not where the link was dialled.
+    pub media: Option<RouterAddress>,
+}
+
+/// Says hello.
 pub(crate) async fn greet(
     mut socket: LinkSocket,
     hello: LinkHello,
-) -> Result<(LinkSocket, LinkName, u16), SessionEnd> {
+) -> Result<(LinkSocket, Welcome), SessionEnd> {
     let greeting = async {
         socket.push(&InnerToRouter::Hello(hello))?;
         loop {
             match socket.event().await? {
-                SocketEvent::Message(RouterToInner::Welcome { name, service_port }) => {
-                    return Ok((name, service_port));
+                SocketEvent::Message(RouterToInner::Welcome {
+                    name,
+                    service_port,
+                    media,
+                }) => {
+                    return Ok(Welcome {
+                        name,
+                        service_port,
+                        media: media.and_then(|media| media.raw().parse().ok()),
+                    });
                 }
                 SocketEvent::Message(RouterToInner::Rejected { rejection, message }) => {
                     return Err(SessionEnd::Rejected(rejection, message));
@@ -112,7 +128,7 @@ pub(crate) async fn greet(
     };
     let greeted = tokio::time::timeout(timing::HELLO, greeting).await;
     match greeted.unwrap_or(Err(SessionEnd::NoWelcome)) {
-        Ok((name, service_port)) => Ok((socket, name, service_port)),
+        Ok(welcome) => Ok((socket, welcome)),
         Err(end) => {
             end.close(socket).await;
             Err(end)
@@ -355,7 +371,7 @@ impl Session<'_> {
             }
             RouterToInner::Video { ticket } => {
                 if let Some(camera) = self.camera {
-                    let (service_port, at) = (self.service_port, self.place);
+                    let (service_port, at) = (self.service_port, self.place.clone());
                     camera.send_replace(ticket.map(|ticket| WatchTicket {
                         at,
                         service_port,

@@ -48,6 +48,8 @@ pub struct Config {
     pub host_names: Vec<HostName>,
     /// Domain below which each car has a host name.
     pub domain: Option<Domain>,
+    /// Where cars send the pictures of their cameras; `None`: to the address that they dialled.
+    pub media_address: Option<MemberAddress>,
     /// Balancers, which say by the PROXY protocol for whom they connect.
     pub balancers: Vec<BalancerNet>,
     /// Most bytes of a request's body.
@@ -157,6 +159,10 @@ pub struct Options {
     /// connection from there without it is refused, and so is one with it from anywhere else
     #[arg(long, value_name = "NET,…", value_delimiter = ',', global = true)]
     pub proxy_protocol: Vec<BalancerNet>,
+    /// Behind a balancer for several routers: how cars reach the main port of this very router, past the
+    /// balancer. The pictures of a camera go there, beside the link
+    #[arg(long, value_name = "HOST:PORT")]
+    pub media_address: Option<MemberAddress>,
     /// Be one of several routers that act as one, which meet at these NATS servers: nats://HOST:4222
     /// or tls://HOST:4222
     #[arg(long, value_name = "URL,…", value_delimiter = ',', hide = cfg!(not(feature = "mesh")))]
@@ -411,6 +417,7 @@ impl Options {
             },
             host_names: self.host_names.clone(),
             domain: self.domain.clone(),
+            media_address: self.media_address.clone(),
             balancers: self.proxy_protocol.clone(),
             max_body: self.max_body as usize,
             patience: Patience::default(),

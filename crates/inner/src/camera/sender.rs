@@ -43,14 +43,14 @@ impl FrameSender {
         let mut backoff = Backoff::default();
         let mut failures = LogThrottle::new(1, LOG_PERIOD);
         while let Some(true) = end.run_until_cancelled(watched(&mut watching)).await {
-            let Some(by) = *watching.borrow() else {
+            let Some(by) = watching.borrow().clone() else {
                 continue;
             };
             let over = tokio::select! {
                 () = end.cancelled() => return,
                 () = unwatched(watching.clone()) => continue,
-                () = is_another(watching.clone(), by) => continue,
-                over = self.once(by, &mut backoff) => over,
+                () = is_another(watching.clone(), &by) => continue,
+                over = self.once(&by, &mut backoff) => over,
             };
             let pause = backoff.pause(timing::now(), jitter());
             let Err(why) = over;
@@ -60,18 +60,23 @@ impl FrameSender {
             }
             tokio::select! {
                 () = end.cancelled() => return,
-                () = is_another(watching.clone(), by) => {}
+                () = is_another(watching.clone(), &by) => {}
                 () = sleep(pause) => {}
             }
         }
     }
 
     /// Runs one connection, from dialling to its end.
-    async fn once(&self, by: WatchTicket, backoff: &mut Backoff) -> anyhow::Result<Infallible> {
+    async fn once(&self, by: &WatchTicket, backoff: &mut Backoff) -> anyhow::Result<Infallible> {
         let (key, open) = (self.key.as_ref(), self.open);
-        let router = self.routers.get(by.at.number).context("no such router")?;
-        let address = by.at.address.context("the link has no address")?;
-        let socket = dialer::dial_at(address, router, MEDIA_PATH, key, open).await?;
+        let socket = match &by.at.media {
+            Some(router) => dialer::dial(None, router, MEDIA_PATH, key, open).await?,
+            None => {
+                let router = self.routers.get(by.at.number).context("no such router")?;
+                let address = by.at.address.context("the link has no address")?;
+                dialer::dial_at(address, router, MEDIA_PATH, key, open).await?
+            }
+        };
         let mut socket: MediaSocket = MessageSocket::new(socket);
         socket.get_ref().set_dead_after(DEAD);
         socket.push(&MediaToRouter::Hello {
@@ -91,8 +96,8 @@ impl FrameSender {
 }
 
 /// Returns when the request comes from another link, or has another ticket.
-async fn is_another(mut watching: Watching, by: WatchTicket) {
-    let is_other = |now: &Option<WatchTicket>| now.is_some_and(|now| now != by);
+async fn is_another(mut watching: Watching, by: &WatchTicket) {
+    let is_other = |now: &Option<WatchTicket>| now.as_ref().is_some_and(|now| now != by);
     if watching.wait_for(is_other).await.is_err() {
         std::future::pending().await
     }

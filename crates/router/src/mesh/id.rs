@@ -122,15 +122,7 @@ impl FromStr for MemberAddress {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (host, port) =
-            (text.rsplit_once(':')).ok_or("write HOST:PORT, with the main port behind the host")?;
-        let port = port.parse().ok().filter(|port| *port != 0);
-        let port = port.ok_or("the port is a number from 1 to 65535")?;
-        if host.contains(':') && !host.starts_with('[') {
-            return Err("write an IPv6 address in brackets: [2001:db8::1]:8888".to_owned());
-        }
-        let host = parse_host(host)?;
-        Ok(Self(RouterAddress { host, port }))
+        text.parse().map(Self)
     }
 }
 

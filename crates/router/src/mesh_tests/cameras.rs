@@ -7,9 +7,10 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
-use super::world::{Passing, Place, ReservedPort};
+use super::world::{Passing, Place, ReservedPort, config};
 use super::{soon, until};
 use crate::camera::frame_socket::NEXT;
+use crate::config::Config;
 use crate::mesh::hub::Hub;
 
 /// Pictures without end; the number of the last is in the note `shown`.
@@ -177,4 +178,24 @@ async fn a_holder_that_is_lost_is_said_and_its_pictures_come_again() {
     assert!(soon("the page is told", away).await);
     holder.line.set(Passing::Open);
     assert!(page.picture().await.is_some());
+}
+
+/// Behind one address for all routers the pictures find the one that has the link.
+#[tokio::test(flavor = "multi_thread")]
+async fn pictures_go_where_the_router_says_that_it_takes_them() {
+    let hub = Hub::new(1);
+    let elsewhere = ReservedPort::new();
+    let wrong = format!("127.0.0.1:{}", elsewhere.port);
+    let place = Config {
+        media_address: Some(wrong.parse().unwrap()),
+        ..config(2)
+    };
+    let place = Place::with(place, [7; 32], &hub).await;
+    let reserved = ReservedPort::new();
+    let _inner = inner_at(&place, reserved.port).await;
+    let mut page = Page::open(&place, reserved.port).await;
+    let listener = tokio::net::TcpListener::bind(&wrong).await.unwrap();
+    let came = soon("the car comes", listener.accept());
+    let (came, _) = tokio::join!(came, page.0.send(Message::text(NEXT)));
+    came.unwrap();
 }

@@ -111,7 +111,7 @@ async fn whatever_a_moving_car_does_nothing_runs_twice_and_no_means_no() {
     }
     eprintln!("{answered:?}");
     let passed = answered.get(&(200, "yes".to_owned()));
-    assert!(passed.is_some_and(|count| *count > 30), "{answered:?}");
+    assert!(passed.is_some_and(|count| *count > 10), "{answered:?}");
 }
 
 #[tokio::test]

@@ -65,6 +65,7 @@ pub(super) fn config(number: u8) -> Config {
         allow_plain_http: false,
         host_names: Vec::new(),
         domain: None,
+        media_address: None,
         balancers: Vec::new(),
         max_body: 1 << 20,
         patience: Patience::default(),

@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::{Request, Response};
+use p2p_shared::bounded::Text;
 use p2p_shared::key::Role;
 use p2p_shared::net::transport::Transport;
 use p2p_shared::os::jitter;
@@ -144,6 +145,8 @@ async fn serve(
     let welcome = RouterToInner::Welcome {
         name: name.clone(),
         service_port: car.port,
+        media: (context.config.media_address.as_ref())
+            .map(|address| Text::new(address.to_string())),
     };
     let handle = (link.clone(), name.clone());
     let mut task = LinkTask::new(socket, work, handle, car.clone(), hello);

@@ -231,6 +231,7 @@ mod tests {
             allow_plain_http: true,
             host_names: Vec::new(),
             domain: None,
+            media_address: None,
             balancers: Vec::new(),
             max_body: 1,
             patience: Patience::default(),

@@ -92,6 +92,7 @@ impl SimRouter {
             allow_plain_http: true,
             host_names: Vec::new(),
             domain: None,
+            media_address: None,
             balancers: Vec::new(),
             max_body: 1 << 20,
             patience: Patience::default(),

@@ -139,6 +139,9 @@ pub enum RouterToInner {
         /// Name of the link: the inner's own, or that with a number.
         name: LinkName,
         service_port: u16,
+        /// Where this very router takes the camera's pictures, `HOST:PORT`; `None`: where the link was dialled.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        media: Option<Text>,
     },
     /// The link is refused or ended, and the router closes it.
     Rejected { rejection: Rejection, message: Text },

@@ -156,6 +156,7 @@ fn to_inner() -> Vec<RouterToInner> {
         Welcome {
             name: "car-2".parse().unwrap(),
             service_port: 9000,
+            media: None,
         },
         Notice {
             message: "look".into(),
@@ -542,11 +543,17 @@ fn later() -> String {
             hop_us: Some(90),
         },
     ];
+    let welcome = RouterToInner::Welcome {
+        name: "car".parse().unwrap(),
+        service_port: 9000,
+        media: Some("a.test:8888".into()),
+    };
     lines("inner→router", &[hello])
         + &lines("router→inner", &[to_inner])
         + &lines("router→console", &[to_console])
         + &lines("console→router", &[ConsoleToRouter::Again])
         + &lines("router→console", &elsewhere.map(RouterToConsole::Feed))
+        + &lines("router→inner", &[welcome])
 }
 
 fn lines<M: Serialize + DeserializeOwned + Debug + PartialEq>(

@@ -133,6 +133,7 @@ fn welcome() -> RouterToInner {
     RouterToInner::Welcome {
         name: "car".parse().unwrap(),
         service_port: 9000,
+        media: None,
     }
 }
 

@@ -1,6 +1,7 @@
 //! Addresses of routers, as people write them.
 
 use std::net::Ipv6Addr;
+use std::str::FromStr;
 
 use rustls::pki_types::ServerName;
 
@@ -22,6 +23,23 @@ impl RouterAddress {
     pub(super) fn host_without_zone(&self) -> &str {
         let parts = self.host.split_once('%');
         parts.map_or(&self.host, |(address, _)| address)
+    }
+}
+
+/// `HOST:PORT`, both of them.
+impl FromStr for RouterAddress {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (host, port) =
+            (text.rsplit_once(':')).ok_or("write HOST:PORT, with the main port behind the host")?;
+        let port = port.parse().ok().filter(|port| *port != 0);
+        let port = port.ok_or("the port is a number from 1 to 65535")?;
+        if host.contains(':') && !host.starts_with('[') {
+            return Err("write an IPv6 address in brackets: [2001:db8::1]:8888".to_owned());
+        }
+        let host = parse_host(host)?;
+        Ok(Self { host, port })
     }
 }
 

@@ -78,6 +78,7 @@ async fn what_a_router_says_before_its_welcome_is_not_done() {
     link.send(&RouterToInner::Welcome {
         name: hello.name,
         service_port: 9000,
+        media: None,
     })
     .await;
     serves(&mut link, 2).await;

@@ -158,6 +158,7 @@ pub fn router_config() -> p2p_router::Config {
         allow_plain_http: false,
         host_names: vec!["car".parse().unwrap(), "car.test".parse().unwrap()],
         domain: None,
+        media_address: None,
         balancers: Vec::new(),
         max_body: 1 << 20,
         patience: p2p_router::Patience::default(),

@@ -132,7 +132,9 @@ impl FakeInner {
     /// Its name and service port.
     pub async fn is_welcomed(&mut self) -> (String, u16) {
         match self.receive().await {
-            Some(RouterToInner::Welcome { name, service_port }) => (name.to_string(), service_port),
+            Some(RouterToInner::Welcome {
+                name, service_port, ..
+            }) => (name.to_string(), service_port),
             other => panic!("no welcome: {other:?}"),
         }
     }
@@ -274,6 +276,7 @@ impl FakeRouter {
         peer.send(&RouterToInner::Welcome {
             name: hello.name,
             service_port: 9000,
+            media: None,
         })
         .await;
         peer
