@@ -120,8 +120,8 @@ pub struct Options {
     /// by their names alone, and a service port is only the number by which links and keys go
     #[arg(long, value_name = "LOW-HIGH", default_value = "1024-65535")]
     pub service_ports: ServicePorts,
-    /// Also serve each car at a host name of its own, on the main port: https://NAME.DOMAIN/, or
-    /// https://SERVICE_PORT.DOMAIN/ for a car whose name can't be part of a host name. *.DOMAIN has to
+    /// Also serve each car at a host name of its own, on the main port: NAME.DOMAIN, or
+    /// SERVICE_PORT.DOMAIN for a car whose name can't be part of a host name. *.DOMAIN has to
     /// lead to this router, and the certificate to be for it
     #[arg(long, value_name = "DOMAIN", global = true)]
     pub domain: Option<Domain>,

@@ -25,7 +25,7 @@ const LOOK: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub(crate) struct GrantedPort {
     pub stamp: LinkStamp,
-    /// For [`PortRecord::held_since`].
+    /// For [`held_since`](super::record::PortRecord::held_since).
     pub held_since: u64,
     _reservation: Reservation,
 }

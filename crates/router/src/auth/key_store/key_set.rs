@@ -19,7 +19,7 @@ pub(super) const MAX_REVOKED: usize = 10_000;
 /// All that a router knows of keys.
 ///
 /// Of two routers each may have revoked a key that the other still has. So a revoked id is remembered, and
-/// wins over the key. Beyond [`MAX_REVOKED`] those of the keys that were made first are forgotten; from then
+/// wins over the key. Beyond `MAX_REVOKED` those of the keys that were made first are forgotten; from then
 /// on a key is taken from others only if it was made later, or is known here. The time at which a key was made
 /// never changes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
