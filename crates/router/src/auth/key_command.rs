@@ -131,7 +131,7 @@ fn run_on(
                 "revoked the key `{name}` ({id}, role {role}); a running router closes what it has open"
             )?;
             if file.is_of_mesh() {
-                writeln!(notes, "{}", said_by_mesh(file)?)?;
+                writeln!(notes, "{}", said_by_mesh(file))?;
             }
             let is_admin = |role: Role| role.may_administer();
             if is_admin(role) && !file.list()?.iter().any(|record| is_admin(record.role)) {
@@ -146,12 +146,12 @@ fn run_on(
 }
 
 /// Says which routers of the mesh have heard of the last change.
-fn said_by_mesh(file: &KeyFile) -> anyhow::Result<String> {
-    let note = HeardNote::wait_for(file.dir(), file.digest()?);
-    Ok(note.map_or_else(
-        || "revoked in this state directory alone: no running router of the mesh has seen it yet; the others learn it from one that runs here with --mesh".to_owned(),
+fn said_by_mesh(file: &KeyFile) -> String {
+    let note = HeardNote::wait_for(file.dir(), || file.digest());
+    note.map_or_else(
+        || "revoked in this state directory: no router that runs here has said in time which others have heard. They learn it from one that runs here with --mesh".to_owned(),
         |note| note.sentence(),
-    ))
+    )
 }
 
 fn range_or_any(text: &str) -> Result<PortRange, &'static str> {

@@ -32,10 +32,14 @@ struct Shared {
     file: KeyFile,
     /// Keys in force.
     keys: watch::Sender<HashMap<KeyId, KeyRecord>>,
-    /// All that is known of keys, as it was read last. Locked from reading the file until its keys are in
-    /// force: of two reloads at the same time, the older content can't come last.
-    known: Mutex<KeySet>,
-    /// Digest of that.
+    /// Locked from reading the file until its keys are in force: of two reloads at the same time, the older
+    /// content can't come last. The one lock here that is held while the disk works.
+    reading: Mutex<()>,
+    /// All that is known of keys: what the file has, and what it has yet to be given.
+    known: Mutex<Arc<KeySet>>,
+    /// False while the file lacks something that is known from another router.
+    is_kept: watch::Sender<bool>,
+    /// Digest of what the file has.
     digest: watch::Sender<u64>,
     /// True while no key is taken, as too little is known of the other routers of a mesh.
     is_stale: watch::Sender<bool>,
@@ -85,7 +89,9 @@ impl KeyStore {
         let store = Self(Arc::new(Shared {
             file: KeyFile::in_dir(dir),
             keys: watch::Sender::default(),
+            reading: Mutex::default(),
             known: Mutex::default(),
+            is_kept: watch::Sender::new(true),
             digest: watch::Sender::new(KeySet::default().digest()),
             is_stale: watch::Sender::new(false),
             nobody: Key::generate()?.hash(),
@@ -133,11 +139,7 @@ impl KeyStore {
 
     /// Sets whether the keys are too old to be taken. What they have open ends then.
     pub(crate) fn set_stale(&self, is_stale: bool) {
-        self.0.is_stale.send_if_modified(|was| {
-            let has_changed = *was != is_stale;
-            *was = is_stale;
-            has_changed
-        });
+        set(&self.0.is_stale, is_stale);
     }
 
     pub(crate) fn is_stale(&self) -> bool {
@@ -181,56 +183,89 @@ impl KeyStore {
         follow::follow(&self, POLL_EVERY).await;
     }
 
-    /// Puts the file's keys in force; returns `false` if there is no file. After an error the keys
-    /// stay as they are. Blocks on the disk.
+    /// Puts the file's keys in force, with what the file has yet to be given; returns `false` if there is no
+    /// file. After an error the keys stay as they are. Blocks on the disk.
     pub(crate) fn reload(&self) -> anyhow::Result<bool> {
-        let mut known = self.0.known.lock();
+        let _reading = self.0.reading.lock();
         let found = self.0.file.read()?;
         let exists = found.is_some();
-        self.put_in_force(&mut known, found.unwrap_or_default());
+        let read = found.unwrap_or_default();
+        let digest = read.digest();
+        let mut known = self.0.known.lock();
+        let is_kept = *self.0.is_kept.borrow() || {
+            let all = read.merge(&known);
+            let is_kept = all == read;
+            self.put_in_force(&mut known, all);
+            is_kept
+        };
+        if is_kept {
+            self.put_in_force(&mut known, read);
+        }
+        set(&self.0.is_kept, is_kept);
+        drop(known);
+        set(&self.0.digest, digest);
         Ok(exists)
     }
 
-    fn put_in_force(&self, known: &mut KeySet, new: KeySet) {
+    fn put_in_force(&self, known: &mut Arc<KeySet>, new: KeySet) {
         let records = new.records().iter();
         let in_force = records.map(|record| (record.id, record.clone())).collect();
-        self.0.keys.send_if_modified(|keys| {
-            let has_changed = *keys != in_force;
-            *keys = in_force;
-            has_changed
-        });
-        self.0.digest.send_if_modified(|digest| {
-            let before = std::mem::replace(digest, new.digest());
-            before != *digest
-        });
-        *known = new;
+        set(&self.0.keys, in_force);
+        *known = Arc::new(new);
     }
 
-    /// Returns all that is known of keys, as text, for the other routers of a mesh.
+    /// Returns all that is known of keys, as text, for the other routers of a mesh. Takes a while if there are
+    /// many.
     pub(crate) fn to_text(&self) -> anyhow::Result<String> {
-        Ok(format::to_text(&self.0.known.lock())?)
+        let known = self.0.known.lock().clone();
+        Ok(format::to_text(&known)?)
     }
 
-    /// Puts in force what another router of the mesh knows, too, and keeps it in the file. If it can't be
-    /// kept, it is in force all the same. Blocks on the disk.
+    /// Puts in force what another router of the mesh knows, too; [`keep`](Self::keep) writes it. Takes a while
+    /// if there are many.
     ///
     /// # Errors
-    /// If that is no set of keys, or the file can't be read or written.
+    /// If that is no set of keys.
     pub(crate) fn merge(&self, text: &str) -> anyhow::Result<()> {
         let theirs = format::from_text(text).map_err(|error| anyhow::anyhow!("its keys{error}"))?;
         let mut known = self.0.known.lock();
         let merged = known.merge(&theirs);
-        self.put_in_force(&mut known, merged.clone());
-        self.0.file.edit(|keys| {
-            *keys = keys.merge(&merged);
-            Ok(())
-        })
+        if merged != **known {
+            self.put_in_force(&mut known, merged);
+            set(&self.0.is_kept, false);
+        }
+        Ok(())
     }
 
-    /// Returns the digest of all that is known of keys, and reports when it changes.
+    /// Writes what the file lacks. Blocks on the disk.
+    ///
+    /// # Errors
+    /// If the file can't be read or written; the keys are in force all the same.
+    pub(crate) fn keep(&self) -> anyhow::Result<()> {
+        let known = self.0.known.lock().clone();
+        self.0.file.keep(&known)?;
+        self.reload().map(drop)
+    }
+
+    /// Tells whether the file has all that is known, and reports when that changes.
+    pub(crate) fn is_kept(&self) -> watch::Receiver<bool> {
+        self.0.is_kept.subscribe()
+    }
+
+    /// Returns the digest of what the file has, and reports when it changes: what is not kept would be forgotten
+    /// by a restart, and is not told as known.
     pub(crate) fn digest(&self) -> watch::Receiver<u64> {
         self.0.digest.subscribe()
     }
+}
+
+/// Sets a value, and reports it if it is another.
+fn set<T: PartialEq>(value: &watch::Sender<T>, new: T) {
+    value.send_if_modified(|old| {
+        let has_changed = *old != new;
+        *old = new;
+        has_changed
+    });
 }
 
 /// Returns the key in an `Authorization` header. The scheme's case does not matter (RFC 9110,

@@ -224,13 +224,22 @@ impl SignedOut {
             change(keys);
             self.changes.fetch_add(1, Ordering::SeqCst);
         });
+        self.keep_by(now)
+    }
+
+    /// Writes what another router has signed out, if that was not done. `now` is the time. Blocks on the disk.
+    pub(crate) fn keep(&self, now: SystemTime) -> anyhow::Result<()> {
+        self.keep_by(seconds(now))
+    }
+
+    fn keep_by(&self, now: u64) -> anyhow::Result<()> {
         let change = self.changes.load(Ordering::SeqCst);
         let mut written = self.written.lock();
         // Of those who waited, the first has written the list of all.
         if *written >= change {
             return Ok(());
         }
-        let _lock = self.file.lock()?;
+        let _lock = self.file.lock_soon()?;
         self.merge_file()?;
         self.keys
             .send_modify(|keys| keys.retain(|_, of_key| of_key.forget(now)));

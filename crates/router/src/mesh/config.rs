@@ -1,7 +1,7 @@
 //! Settings of a router that is a member of a mesh, and the file of the mesh's secret: `p2p-router mesh`.
 
 use std::fmt;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::{Duration, SystemTime};
@@ -93,7 +93,7 @@ pub enum MeshCommand {
     Invite,
     /// Join the mesh of the router that printed this line: fetch its secret, keys and certificate
     Join {
-        /// What `mesh invite` printed; without it, it is read from standard input
+        /// What `mesh invite` printed; better left out: then it is asked for, and gets into no list of processes
         line: Option<String>,
     },
 }
@@ -158,18 +158,26 @@ pub fn run(
             };
             writeln!(io::stdout(), "{}", line.expose())?;
             say(
-                "this line is good for 15 minutes, once, and whoever has it gets the secret of the mesh. On the other router's host, as its user, run: p2p-router mesh join LINE",
+                "this line is good for 15 minutes, once, and whoever has it gets the secret of the mesh. On the other router's host, as its user, run p2p-router mesh join, and paste it",
             );
             Ok(())
         }
         MeshCommand::Join { line } => {
-            let line = line
-                .clone()
-                .map_or_else(|| io::read_to_string(io::stdin()), Ok)?;
+            let line = line.clone().map_or_else(read_line, Ok)?;
             say(&join::join(&line.parse()?, state_dir)?);
             Ok(())
         }
     }
+}
+
+/// Reads the line where no list of processes and no shell history gets it.
+fn read_line() -> io::Result<String> {
+    if io::stdin().is_terminal() {
+        say("paste the line that `p2p-router mesh invite` printed, and press Enter:");
+    }
+    let mut line = String::new();
+    io::stdin().read_line(&mut line)?;
+    Ok(line)
 }
 
 fn say(sentence: &str) {

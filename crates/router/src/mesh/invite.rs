@@ -146,7 +146,7 @@ pub(crate) enum NotInvited {
         LIFE.as_secs() / 60
     )]
     Expired,
-    #[error("the file of invitations: {0}")]
+    #[error("what one that joins needs: {0:#}")]
     Unreadable(anyhow::Error),
 }
 
@@ -199,24 +199,26 @@ pub(crate) fn redeem(
     let file = StateFile::new(state_dir, FILE_NAME);
     let unreadable = |error: anyhow::Error| NotInvited::Unreadable(error);
     let hash = token.hash();
-    let find = |invites: &mut Invites| {
-        let mut all = std::mem::take(&mut invites.invite).into_iter();
-        all.find(|it| it.hash == hash).ok_or(NotInvited::Unknown)
+    let check = |invites: &Invites| {
+        let invite = invites.invite.iter().find(|it| it.hash == hash);
+        let invite = invite.ok_or(NotInvited::Unknown)?;
+        if invite.is_used {
+            return Err(NotInvited::Used);
+        }
+        // A clock that was set back makes none good for longer.
+        match invite.made.abs_diff(seconds(now)) > LIFE.as_secs() {
+            true => Err(NotInvited::Expired),
+            false => Ok(()),
+        }
     };
-    // Strangers don't get the lock.
-    find(&mut read(&file).map_err(unreadable)?)?;
-    let _lock = file.lock().map_err(|error| unreadable(error.into()))?;
+    // Only a line that is good gets the lock.
+    check(&read(&file).map_err(unreadable)?)?;
+    let _lock = file.lock_soon().map_err(|error| unreadable(error.into()))?;
     let mut invites = read(&file).map_err(unreadable)?;
-    let invite = (invites.invite.iter_mut()).find(|it| it.hash == hash);
-    let invite = invite.ok_or(NotInvited::Unknown)?;
-    if invite.is_used {
-        return Err(NotInvited::Used);
+    check(&invites)?;
+    for invite in invites.invite.iter_mut().filter(|it| it.hash == hash) {
+        invite.is_used = true;
     }
-    // A clock that was set back makes none good for longer.
-    if invite.made.abs_diff(seconds(now)) > LIFE.as_secs() {
-        return Err(NotInvited::Expired);
-    }
-    invite.is_used = true;
     let text = toml::to_string(&invites).map_err(|error| unreadable(error.into()))?;
     file.replace(&text)
         .map_err(|error| unreadable(error.into()))
@@ -248,6 +250,19 @@ mod tests {
         // After a day nobody needs to know of it.
         make(dir.path(), now + REMEMBERED).unwrap();
         assert!(matches!(why(&one, now), NotInvited::Unknown));
+    }
+
+    #[test]
+    fn who_has_a_used_line_does_not_wait_for_the_lock() {
+        let dir = tempfile::tempdir().unwrap();
+        let now = SystemTime::now();
+        let [one, two] = [(); 2].map(|()| make(dir.path(), now).unwrap());
+        redeem(dir.path(), &one, now).unwrap();
+        let _lock = StateFile::new(dir.path(), FILE_NAME).lock().unwrap();
+        let why = |token| redeem(dir.path(), token, now).unwrap_err();
+        assert!(matches!(why(&one), NotInvited::Used));
+        // It is said that the lock is held, and by whom maybe.
+        assert!(why(&two).to_string().contains("another program has it"));
     }
 
     #[test]

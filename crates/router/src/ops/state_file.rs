@@ -1,18 +1,23 @@
 //! Reads and replaces a file in the state directory: readable by its owner alone, changed whole or
 //! not at all, by one program at a time.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::{
     DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown,
 };
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use p2p_shared::key::{SecretFileError, read_secret_file};
 use rustix::fs::OFlags;
 
 /// File of the secret of the mesh that the router with this state directory is a member of.
 pub(crate) const MESH_FILE: &str = "mesh.toml";
+
+/// Time for which a running router waits for a lock, and between two tries.
+const LOCK_SOON: Duration = Duration::from_secs(2);
+const LOCK_LOOK: Duration = Duration::from_millis(10);
 
 /// File in the state directory; file and directory need not exist. Every call blocks on the disk.
 #[derive(Debug, Clone)]
@@ -96,12 +101,45 @@ impl StateFile {
     /// dropped. Makes the directory if need be. The lock is a file of its own, because the file
     /// itself is replaced each time.
     pub fn lock(&self) -> Result<File, StateFileError> {
+        let lock = self.open_lock()?;
+        let path = self.lock_path();
+        lock.lock().map_err(unwritable("lock", &path))?;
+        Ok(lock)
+    }
+
+    /// Takes the [lock](Self::lock) for a running router, which can't wait for ever: whoever has it may have been
+    /// stopped.
+    pub(crate) fn lock_soon(&self) -> Result<File, StateFileError> {
+        let (lock, end) = (self.open_lock()?, Instant::now() + LOCK_SOON);
+        loop {
+            let error = match lock.try_lock() {
+                Ok(()) => return Ok(lock),
+                Err(TryLockError::WouldBlock) if Instant::now() < end => {
+                    std::thread::sleep(LOCK_LOOK);
+                    continue;
+                }
+                Err(TryLockError::WouldBlock) => {
+                    let why =
+                        "another program has it: is a `p2p-router` command stopped in the middle?";
+                    io::Error::new(io::ErrorKind::WouldBlock, why)
+                }
+                Err(TryLockError::Error(error)) => error,
+            };
+            return Err(unwritable("lock", &self.lock_path())(error));
+        }
+    }
+
+    fn lock_path(&self) -> PathBuf {
+        self.path.with_extension("lock")
+    }
+
+    fn open_lock(&self) -> Result<File, StateFileError> {
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
             .create(self.dir())
             .map_err(unwritable("make the folder", self.dir()))?;
-        let path = self.path.with_extension("lock");
+        let path = self.lock_path();
         // The directory's owner may have put anything here, and this may run as root: follow no
         // link, and wait for no pipe.
         let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
@@ -115,7 +153,6 @@ impl StateFile {
             .map_err(unwritable("open", &path))?;
         self.give_to_owner(&lock)
             .map_err(unwritable("set the owner of", &path))?;
-        lock.lock().map_err(unwritable("lock", &path))?;
         Ok(lock)
     }
 

@@ -2,31 +2,33 @@
 //! cookies that were signed out: each tells a number of what it knows, and fetches from another what differs. A
 //! key that was revoked anywhere is void here at once.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use p2p_shared::os::with_causes;
 use tokio::sync::watch;
 use tokio::task::{JoinSet, spawn_blocking};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, MissedTickBehavior, sleep_until};
 
 use crate::auth::access::Access;
 use crate::auth::key_store::{HeardNote, KeyStore};
 use crate::auth::signed_out::{SignedOut, SignedOutDigest};
 use crate::context::Context;
 use crate::mesh::hop::{Hops, keys};
-use crate::mesh::id::Start;
 use crate::mesh::message::KeyDigests;
 use crate::mesh::{Member, Mesh};
 
-/// Pause after which what could not be fetched is tried again.
+/// Pause after which what could not be kept is tried again, and what could not be fetched is looked at again.
 const AGAIN: Duration = Duration::from_secs(1);
 /// Time for the others to hear of a change and to say so, after which it is noted who has not: without a bus they
 /// say it once a second.
 const HEARING: Duration = Duration::from_secs(2);
 /// Pause between looks at who has heard.
 const LOOK: Duration = Duration::from_millis(20);
+
+mod fetches;
+
+use fetches::Fetches;
 
 /// Follows the keys of the other routers for ever.
 pub(crate) async fn run(context: Arc<Context>, mesh: Arc<Mesh>, hops: Arc<Hops>) {
@@ -45,9 +47,11 @@ pub(crate) async fn run(context: Arc<Context>, mesh: Arc<Mesh>, hops: Arc<Hops>)
         stale_after: config.and_then(|config| config.keys_stale),
         mesh: mesh.clone(),
         hops,
-        fetched: HashMap::new(),
+        is_kept: keys.is_kept(),
+        fetches: Fetches::default(),
         fetching: JoinSet::new(),
-        problem: None,
+        keeping: JoinSet::new(),
+        cannot_keep: None,
     };
     let noting = note_who_has_heard(&mesh, keys, keys.digest());
     tokio::join!(following.run(), noting);
@@ -68,27 +72,32 @@ struct Following {
     own_signed_out: SignedOutDigest,
     /// Time without another router after which no key is taken.
     stale_after: Option<Duration>,
-    /// What each member knew when it was fetched from there last, or is being fetched.
-    fetched: HashMap<Start, KeyDigests>,
+    is_kept: watch::Receiver<bool>,
+    fetches: Fetches,
     fetching: JoinSet<(Member, anyhow::Result<()>)>,
-    /// Last problem, which is logged once.
-    problem: Option<String>,
+    keeping: JoinSet<anyhow::Result<()>>,
+    /// Why it was not kept last, which is logged once.
+    cannot_keep: Option<String>,
 }
 
 impl Following {
     async fn run(mut self) {
         let mut own = self.own();
+        self.mesh.set_keys(own);
+        let mut tick = tokio::time::interval(AGAIN);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            self.mesh.set_keys(own);
             self.fetch(own);
             self.check_stale();
             tokio::select! {
                 biased;
                 _ = self.own_keys.changed() => own = self.changed(),
                 () = self.own_signed_out.changed() => own = self.changed(),
+                Ok(()) = self.is_kept.changed() => self.keep(),
                 Some(Ok(fetched)) = self.fetching.join_next() => self.fetched(fetched),
+                Some(Ok(kept)) = self.keeping.join_next() => self.kept(kept),
                 () = self.mesh.key_news() => {}
-                () = sleep(AGAIN) => {}
+                _ = tick.tick() => self.keep(),
             }
         }
     }
@@ -100,25 +109,27 @@ impl Following {
         }
     }
 
-    /// Notes that what is known here has changed: by hand somebody may have taken away what the others have.
+    /// Tells what is known here now. By hand somebody may have taken away what the others have.
     fn changed(&mut self) -> KeyDigests {
-        self.fetched.clear();
-        self.own()
+        self.fetches.forget();
+        let own = self.own();
+        self.mesh.set_keys(own);
+        own
     }
 
     /// Fetches from all members that know something else.
     fn fetch(&mut self, own: KeyDigests) {
         let members = self.mesh.members();
-        self.fetched
-            .retain(|start, _| members.iter().any(|member| member.start == *start));
-        for member in members {
+        let is_member = |start| members.iter().any(|member| member.start == start);
+        self.fetches.retain(is_member);
+        for member in &members {
             let Some(told) = member.keys.filter(|told| *told != own) else {
                 continue;
             };
-            if self.fetched.insert(member.start, told) == Some(told) {
+            if !self.fetches.begin(member.start, told, Instant::now()) {
                 continue;
             }
-            let (hops, known) = (self.hops.clone(), self.known.clone());
+            let (hops, known, member) = (self.hops.clone(), self.known.clone(), member.clone());
             self.fetching.spawn(async move {
                 let fetched = known.fetch(&hops, &member, told, own).await;
                 (member, fetched)
@@ -128,18 +139,37 @@ impl Following {
 
     fn fetched(&mut self, (from, result): (Member, anyhow::Result<()>)) {
         let Err(error) = result else {
-            self.problem = None;
+            self.fetches.done(from.start);
             return;
         };
-        self.fetched.remove(&from.start);
-        let error = with_causes(&error);
-        if self.problem.as_ref() != Some(&error) {
+        if self.fetches.failed(from.start, Instant::now()) {
+            let error = with_causes(&error);
             tracing::warn!(
                 router = %from.address, error,
-                "mesh: keys that were made or revoked there may not be known here: it is tried again each second"
+                "mesh: keys that were made or revoked there may not be known here: it is tried again every few seconds"
             );
-            self.problem = Some(error);
         }
+    }
+
+    /// Writes what the disk lacks of what is known.
+    fn keep(&mut self) {
+        if self.keeping.is_empty() {
+            let known = self.known.clone();
+            self.keeping.spawn_blocking(move || known.keep());
+        }
+    }
+
+    fn kept(&mut self, result: anyhow::Result<()>) {
+        let error = result.err().map(|error| with_causes(&error));
+        if let Some(error) = &error
+            && self.cannot_keep.is_none()
+        {
+            tracing::warn!(
+                error,
+                "mesh: what other routers know of keys holds here, and would be forgotten by a restart, as it can't be written: it is tried again each second"
+            );
+        }
+        self.cannot_keep = error;
     }
 
     fn check_stale(&self) {
@@ -159,6 +189,14 @@ impl Following {
 }
 
 impl Known {
+    /// Writes what was not written. Blocks on the disk, if there is something.
+    fn keep(&self) -> anyhow::Result<()> {
+        if !*self.keys.is_kept().borrow() {
+            self.keys.keep()?;
+        }
+        self.signed_out.keep(SystemTime::now())
+    }
+
     async fn fetch(
         self,
         hops: &Hops,
@@ -183,8 +221,12 @@ impl Known {
 async fn note_who_has_heard(mesh: &Mesh, keys: &KeyStore, mut own: watch::Receiver<u64>) {
     own.mark_unchanged();
     while own.changed().await.is_ok() {
-        let end = Instant::now() + HEARING;
+        let mut end = Instant::now() + HEARING;
         let note = loop {
+            // Of several changes the last is noted, and gets its time.
+            if own.has_changed().is_ok_and(|has_changed| has_changed) {
+                end = Instant::now() + HEARING;
+            }
             let note = heard(mesh, *own.borrow_and_update());
             if note.is_complete() || Instant::now() >= end {
                 break note;

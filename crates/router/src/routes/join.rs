@@ -5,22 +5,25 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
+use tokio::task::spawn_blocking;
 
 use crate::auth::access::{self, Access};
 use crate::auth::certificate::Certificate;
+use crate::auth::key_store::KeyStore;
 use crate::context::Context;
-use crate::http::csrf;
 use crate::http::response::{Problem, plain};
+use crate::http::{csrf, query};
 use crate::mesh::invite::{self, InviteToken, NotInvited};
 use crate::mesh::join;
 use crate::net::unauthenticated::PendingConnection;
 
-/// Answers a router that joins. Blocks on the disk.
-pub(crate) fn answer<B>(
+/// Answers a router that joins.
+pub(crate) async fn answer<B>(
     context: &Context,
     pending: &PendingConnection,
     request: &Request<B>,
 ) -> Result<Response<Bytes>, Problem> {
+    query::refuse_keys(request.uri())?;
     if request.method() != Method::POST {
         let sentence = "only POST does something here";
         let problem = Problem::new(StatusCode::METHOD_NOT_ALLOWED, sentence);
@@ -29,7 +32,7 @@ pub(crate) fn answer<B>(
     if let Some(sentence) = csrf::is_page(request.headers()) {
         return Err(Problem::new(StatusCode::FORBIDDEN, sentence));
     }
-    let joined = join(context, pending, request.headers());
+    let joined = join(context, pending, request.headers()).await;
     match &joined {
         Ok(_) => tracing::info!(from = %pending.peer, "mesh: a router has joined by an invitation"),
         Err(problem) => access::log_refusal(pending, "router that joins", problem),
@@ -37,7 +40,7 @@ pub(crate) fn answer<B>(
     joined
 }
 
-fn join(
+async fn join(
     context: &Context,
     pending: &PendingConnection,
     headers: &HeaderMap,
@@ -46,28 +49,33 @@ fn join(
         let sentence = "this router has no keys (--open): copy its mesh.toml by hand";
         return Err(Problem::new(StatusCode::FORBIDDEN, sentence));
     };
-    let dir = keys.file().dir();
-    let token = token(headers).ok_or(NotInvited::Unknown);
-    let redeemed = token.and_then(|token| invite::redeem(dir, &token, SystemTime::now()));
-    redeemed.map_err(|error| match &error {
+    let token = token(headers);
+    let certificate = context.config.certificate.as_ref();
+    let is_own = certificate.and_then(Certificate::fingerprint).is_some();
+    let keys = keys.clone();
+    let giving = spawn_blocking(move || {
+        let dir = keys.file().dir();
+        let token = token.ok_or(NotInvited::Unknown)?;
+        invite::redeem(dir, &token, SystemTime::now())?;
+        give(&keys, is_own).map_err(NotInvited::Unreadable)
+    });
+    let given = giving.await.map_err(|error| unable(&error))?;
+    let body = given.map_err(|error| match &error {
         NotInvited::Unknown => access::wrong(pending, &error.to_string()),
         NotInvited::Used | NotInvited::Expired => Problem::unauthorized(error.to_string()),
         NotInvited::Unreadable(_) => unable(&error),
     })?;
-    // A key that was made just now is given, too.
-    let read = keys.reload();
-    read.map_err(|error| unable(&error))?;
-    let certificate = context.config.certificate.as_ref();
-    let is_own = certificate.and_then(Certificate::fingerprint).is_some();
-    let given = keys
-        .to_text()
-        .and_then(|keys| join::give(dir, keys, is_own));
-    let body = given.and_then(|given| Ok(serde_json::to_vec(&given)?));
-    let body = body.map_err(|error| unable(&error))?;
     let mut response = plain(StatusCode::OK, Bytes::from(body));
     let json = HeaderValue::from_static("application/json");
     response.headers_mut().insert(header::CONTENT_TYPE, json);
     Ok(response)
+}
+
+/// Returns what the other router gets: of keys, those that were made a moment ago, too.
+fn give(keys: &KeyStore, is_own_certificate: bool) -> anyhow::Result<Vec<u8>> {
+    keys.reload()?;
+    let given = join::give(keys.file().dir(), keys.to_text()?, is_own_certificate)?;
+    Ok(serde_json::to_vec(&given)?)
 }
 
 fn token(headers: &HeaderMap) -> Option<InviteToken> {

@@ -197,13 +197,14 @@ async fn connection(context: &Arc<Context>, stream: TcpStream, peer: SocketAddr)
                 return Box::pin(callers.answer(occupant, true, request)).await;
             }
             let is_fine = is_private || is_health_call(context, peer.ip(), &request);
-            let response = host::check_count(&request).and_then(|()| {
-                if is_fine {
-                    route(context, pending, request)
-                } else {
-                    Err(tls_or_plain::in_the_clear(&request))
+            let response = match host::check_count(&request) {
+                Err(problem) => Err(problem),
+                Ok(()) if !is_fine => Err(tls_or_plain::in_the_clear(&request)),
+                Ok(()) if is_join(context, &request) => {
+                    Box::pin(join::answer(context, pending, &request)).await
                 }
-            });
+                Ok(()) => route(context, pending, request),
+            };
             response
                 .unwrap_or_else(Problem::into_plain_response)
                 .map(whole)
@@ -226,6 +227,11 @@ fn is_from_here(context: &Context, peer: IpAddr, headers: &HeaderMap) -> bool {
     is_here(peer) && host::is_direct(headers, is_here)
 }
 
+/// Returns true if a router asks to join the mesh of this one.
+fn is_join(context: &Context, request: &Request<Incoming>) -> bool {
+    request.uri().path() == invite::PATH && context.mesh.is_some()
+}
+
 fn route(
     context: &Arc<Context>,
     pending: &PendingConnection,
@@ -233,9 +239,6 @@ fn route(
 ) -> Result<Response<Bytes>, Problem> {
     query::refuse_keys(request.uri())?;
     let path = request.uri().path();
-    if path == invite::PATH && context.mesh.is_some() {
-        return join::answer(context, pending, &request);
-    }
     let is_peer = path == handshake::PATH && context.hops.is_some();
     if !is_peer
         && !matches!(

@@ -12,9 +12,9 @@ use hyper::{Request, Response, StatusCode};
 use p2p_shared::net::transport::Transport;
 use p2p_shared::protocol::ADMIN_PATH;
 use p2p_shared::timing;
+use tokio::task::spawn_blocking;
 
 use crate::auth::access::{Access, Caller};
-use crate::auth::key_store::KeyStore;
 use crate::camera::frame_socket;
 use crate::camera::viewer::Viewer;
 use crate::car::Car;
@@ -108,10 +108,13 @@ async fn serve(
                 && let Access::Keys(known, cookies) = &context.access
             {
                 match request.uri().path() {
-                    keys::KEYS => return known_keys(known),
+                    keys::KEYS => {
+                        let known = known.clone();
+                        return known_text(move || known.to_text()).await;
+                    }
                     keys::SIGNED_OUT => {
-                        let text = cookies.signed_out().to_text();
-                        return Response::new(whole(text.into()));
+                        let signed_out = cookies.signed_out().clone();
+                        return known_text(move || Ok(signed_out.to_text())).await;
                     }
                     _ => {}
                 }
@@ -172,9 +175,12 @@ fn pong(mesh: &Mesh) -> Response<AnswerBody> {
     response
 }
 
-/// Says all that this router knows of keys. It has hashes, never a key.
-fn known_keys(keys: &KeyStore) -> Response<AnswerBody> {
-    match keys.to_text() {
+/// Says all that this router knows of keys or of cookies. It has hashes, never a key. There may be thousands.
+async fn known_text(
+    text: impl FnOnce() -> anyhow::Result<String> + Send + 'static,
+) -> Response<AnswerBody> {
+    let text = spawn_blocking(text).await.map_err(anyhow::Error::from);
+    match text.flatten() {
         Ok(text) => Response::new(whole(text.into())),
         Err(error) => {
             tracing::warn!(%error, "mesh: the keys can't be told to the other routers");

@@ -135,14 +135,31 @@ impl KeyFile {
         edit: impl FnOnce(&mut KeySet) -> anyhow::Result<T>,
     ) -> anyhow::Result<T> {
         let _lock = self.file.lock()?;
-        let before = self.read()?;
-        let mut keys = before.clone().unwrap_or_default();
+        self.edit_locked(edit)
+    }
+
+    /// Adds what a running router knows, too.
+    pub(super) fn keep(&self, known: &KeySet) -> anyhow::Result<()> {
+        let _lock = self.file.lock_soon()?;
+        self.edit_locked(|keys| {
+            *keys = keys.merge(known);
+            Ok(())
+        })
+    }
+
+    fn edit_locked<T>(
+        &self,
+        edit: impl FnOnce(&mut KeySet) -> anyhow::Result<T>,
+    ) -> anyhow::Result<T> {
+        let before = self.read()?.unwrap_or_default();
+        let mut keys = before.clone();
         let edited = edit(&mut keys)?;
-        if before.as_ref() == Some(&keys) {
+        if before == keys && self.path().exists() {
             return Ok(edited);
         }
         let text = format::to_text(&keys)?;
-        if before.is_some_and(|before| keys.records.len() < before.records.len()) {
+        // A full disk has room for this: a revoked key is not put off.
+        if text.len() < format::to_text(&before)?.len() {
             self.file.replace_by_shorter(&text)?;
         } else {
             self.file.replace(&text)?;

@@ -64,21 +64,24 @@ impl HeardNote {
     /// Leaves the note for whoever waits for it. Blocks on the disk.
     pub(crate) fn leave(&self, state_dir: &Path) -> anyhow::Result<()> {
         let file = StateFile::new(state_dir, FILE_NAME);
-        let _lock = file.lock()?;
+        let _lock = file.lock_soon()?;
         Ok(file.replace(&toml::to_string(self)?)?)
     }
 
-    /// Waits for the note about keys with this digest. Returns `None` if no running router leaves one.
-    pub(crate) fn wait_for(state_dir: &Path, digest: u64) -> Option<Self> {
+    /// Waits for the note about the keys as they are, by their digest: others may change them meanwhile. Returns
+    /// `None` if no running router has left one in time.
+    pub(crate) fn wait_for(
+        state_dir: &Path,
+        digest: impl Fn() -> anyhow::Result<u64>,
+    ) -> Option<Self> {
         let (file, end) = (StateFile::new(state_dir, FILE_NAME), Instant::now() + WAIT);
-        let digest = Self::new(digest).digest;
         loop {
             let read = || -> anyhow::Result<Self> {
                 let text = file.read(MAX_FILE)?.context("there is none")?;
                 Ok(toml::from_str(&text)?)
             };
             if let Ok(note) = read()
-                && note.digest == digest
+                && digest().is_ok_and(|digest| note.digest == Self::new(digest).digest)
             {
                 return Some(note);
             }
@@ -138,7 +141,17 @@ mod tests {
         let mut note = HeardNote::new(7);
         note.add("b:1".to_owned(), true, None);
         note.leave(dir.path()).unwrap();
-        assert_eq!(HeardNote::wait_for(dir.path(), 7), Some(note));
-        assert_eq!(HeardNote::wait_for(dir.path(), 8), None);
+        assert_eq!(HeardNote::wait_for(dir.path(), || Ok(7)), Some(note));
+        assert_eq!(HeardNote::wait_for(dir.path(), || Ok(8)), None);
+    }
+
+    #[test]
+    fn who_waits_takes_the_note_about_a_change_that_came_after_its_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let note = HeardNote::new(8);
+        note.leave(dir.path()).unwrap();
+        let looks = std::cell::Cell::new(0);
+        let digest = || Ok(7 + u64::from(looks.replace(looks.get() + 1) > 0));
+        assert_eq!(HeardNote::wait_for(dir.path(), digest), Some(note));
     }
 }

@@ -4,6 +4,7 @@ use p2p_shared::key::Role;
 use proptest::prelude::*;
 
 use super::*;
+use crate::ops::state_file::StateFile;
 
 fn store_with(role: Role, ports: Option<&str>) -> (tempfile::TempDir, KeyStore, Key) {
     let dir = tempfile::tempdir().unwrap();
@@ -123,6 +124,41 @@ fn a_file_that_says_the_same_wakes_nobody() {
     let changes = store.changes();
     store.reload().unwrap();
     assert!(!changes.has_changed().unwrap());
+}
+
+#[test]
+fn what_can_not_be_written_is_in_force_and_told_only_when_it_is_written() {
+    let (dir, store, key) = store_with(Role::Link, None);
+    let (_elsewhere, others, from_there) = store_with(Role::Drive, None);
+    let told = store.digest();
+    let before = *told.borrow();
+    // As by a command that was stopped in the middle.
+    let lock = StateFile::new(dir.path(), "keys.toml").lock().unwrap();
+    store.merge(&others.to_text().unwrap()).unwrap();
+    assert!(store.is_live(&from_there.id()) && store.is_live(&key.id()));
+    assert!(
+        store
+            .to_text()
+            .unwrap()
+            .contains(&from_there.id().to_string())
+    );
+    assert!(store.keep().is_err());
+    store.reload().unwrap();
+    assert!(store.is_live(&from_there.id()), "the file still lacks it");
+    assert!(!*store.is_kept().borrow());
+    assert_eq!(*told.borrow(), before, "a restart would forget it");
+    drop(lock);
+    store.keep().unwrap();
+    assert!(*store.is_kept().borrow());
+    assert_eq!(*told.borrow(), store.file().digest().unwrap());
+    let again = KeyStore::open(dir.path()).unwrap();
+    assert!(again.is_live(&from_there.id()) && again.is_live(&key.id()));
+    store
+        .file()
+        .revoke(&key.id().to_string().parse().unwrap())
+        .unwrap();
+    store.reload().unwrap();
+    assert!(!store.is_live(&key.id()));
 }
 
 proptest! {
