@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use p2p_shared::codec::Json;
-use p2p_shared::protocol::{ControlRequest, DriveCommand, FeedEvent, SUBPROTOCOL};
+use p2p_shared::protocol::{ControlRequest, DriveCommand, FeedEvent, PressId, SUBPROTOCOL};
 use p2p_shared::websocket::{MessageSocket, SocketEvent};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
@@ -38,6 +38,10 @@ fn is_free(place: &Place, port: u16) -> bool {
 /// Drives until `over`, and longer than a lease lasts by itself.
 async fn drives_until<F: Future<Output = ()>>(desk: &mut Desk, port: u16, over: F) {
     let press = desk.moves(port).await;
+    holds_until(desk, port, press, over).await;
+}
+
+async fn holds_until<F: Future<Output = ()>>(desk: &mut Desk, port: u16, press: PressId, over: F) {
     tokio::select! {
         () = desk.holds(port, press) => {}
         () = async {
@@ -53,8 +57,10 @@ async fn a_console_drives_a_car_elsewhere_and_its_end_stops_it() {
     let ledger = drivable(&holder);
     let mut desk = Desk::at(&other).await;
     desk.arms(port).await;
+    let press = desk.moves(port).await;
+    // The inner's own stop at its beginning is over by now.
     let stops = count(&ledger, "stop");
-    drives_until(&mut desk, port, async {}).await;
+    holds_until(&mut desk, port, press, async {}).await;
     assert_eq!(
         (count(&ledger, "forward"), count(&ledger, "stop")),
         (1, stops)
@@ -71,8 +77,10 @@ async fn the_end_of_the_router_between_stops_the_car_and_only_a_fresh_press_move
     let ledger = drivable(&holder);
     let mut desk = Desk::at(&other).await;
     desk.arms(port).await;
+    let press = desk.moves(port).await;
+    // The inner's own stop at its beginning is over by now.
     let stops = count(&ledger, "stop");
-    drives_until(&mut desk, port, async {
+    holds_until(&mut desk, port, press, async {
         holder.line.set(Passing::Refused);
         until("control is given back", || is_free(&holder, port)).await;
     })
@@ -98,8 +106,10 @@ async fn a_frozen_router_between_stops_the_car() {
     let ledger = drivable(&holder);
     let mut desk = Desk::at(&other).await;
     desk.arms(port).await;
+    let press = desk.moves(port).await;
+    // The inner's own stop at its beginning is over by now.
     let stops = count(&ledger, "stop");
-    drives_until(&mut desk, port, async {
+    holds_until(&mut desk, port, press, async {
         holder.line.set(Passing::Frozen);
         until("the lease runs out", || count(&ledger, "stop") > stops).await;
     })
