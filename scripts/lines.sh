@@ -18,7 +18,7 @@ count() { # FILE...
 
 product_files() {
     find crates/*/src -name '*.rs' ! -name tests.rs ! -name testing.rs ! -name simulated.rs \
-        ! -name simulation.rs ! -path '*/tests/*' ! -path '*/simulation/*' | sort
+        ! -name simulation.rs ! -name mesh_tests.rs ! -path '*/tests/*' ! -path '*/*_tests/*' ! -path '*/simulation/*' | sort
 }
 
 # shellcheck disable=SC2046 # no file name has a space

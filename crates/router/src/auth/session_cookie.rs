@@ -119,7 +119,7 @@ impl SessionCookies {
     }
 
     /// Reads as [`open`](Self::open) does, with a secret that all routers of a mesh have: a cookie of one is
-    /// good at all.
+    /// good at every other.
     pub(crate) fn of_mesh(state_dir: &Path, secret: &[u8; SECRET_BYTES]) -> anyhow::Result<Self> {
         Ok(Self {
             file: StateFile::new(state_dir, FILE_NAME),
