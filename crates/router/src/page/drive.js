@@ -1,10 +1,6 @@
 // Owns driving in the page: turns held keys and pads into presses, renewals, releases and stops, by
-// the console's rules. Pure: `update` is given each event and the time in milliseconds, and returns
-// messages to send and sentences to show. The car's lease decides when the car stops by itself.
-//
-//   VIEW --A, or first press--> ARMED --hold--> DRIVING --release--> ARMED
-//    ^  Esc, idle                 | Space           | Space, or a failure
-//    +----------------------------+--> STOPPED, FAILSAFE --A--> ARMED
+// the console's rules. Pure: `update` is given an event and the time, and returns what to send and say.
+// The car's lease decides when the car stops by itself.
 
 import { TOO_SLOW, VIDEO_OLD, holder, isArmed, isUp, obstacle, roundTrip } from "./facts.js";
 import { refusals, why } from "./words.js";
@@ -36,8 +32,8 @@ export function update(s, event, now) {
 
 const handlers = {
   open(s) {
-    s.connection = { is: "up", since: s.now };
-    Object.assign(s, { session: null, probe: null, rtt: null, tick: null, watched: false });
+    const connection = { is: "up", since: s.now };
+    Object.assign(s, { connection, session: null, probe: null, rtt: null, tick: null, watched: false });
   },
   closed(s, { why, retryAt }) {
     const since = s.connection.is === "lost" ? s.connection.since : s.now;
@@ -52,7 +48,7 @@ const handlers = {
     s.visible = visible;
     if (!visible) letGo(s, out);
   },
-  down: (s, { from, direction, key }, out) => down(s, { from, direction, key, last: s.now }, out),
+  down,
   repeat(s, { direction }) {
     const hold = s.hold;
     if (hold?.from !== "key" || hold.direction !== direction) return;
@@ -72,7 +68,7 @@ const handlers = {
   // The focus, the pointer or the gamepad is gone.
   letGo: (s, _, out) => letGo(s, out),
   // A click on a pad that has no release.
-  pulse: (s, { direction }, out) => down(s, { from: "click", direction, last: s.now, pulse: true }, out),
+  pulse: (s, { direction }, out) => down(s, { from: "click", direction, pulse: true }, out),
   stop(s, _, out) {
     endPress(s);
     s.latch = "stopped";
@@ -93,7 +89,7 @@ const handlers = {
     leave(s, out);
     s.latch = "plain";
   },
-  // Somebody types a text, which must not drive.
+  // Somebody types, which must not drive.
   leave: (s, _, out) => leave(s, out),
   grant(s, _, out) {
     letGo(s, out);
@@ -122,18 +118,10 @@ const messages = {
     if (s.car) Object.assign(s.car, { is_up: false, since: s.now, why });
     s.tick = s.moving = null;
   },
-  gone(s) {
-    s.car = s.tick = s.moving = null;
-  },
-  tick(s, ms) {
-    s.tick = { ms, at: s.now };
-  },
-  rtt(s, us) {
-    s.carRtt = us / 1000;
-  },
-  hop(s, us) {
-    s.hopRtt = us / 1000;
-  },
+  gone: s => (s.car = s.tick = s.moving = null),
+  tick: (s, ms) => (s.tick = { ms, at: s.now }),
+  rtt: (s, us) => (s.carRtt = us / 1000),
+  hop: (s, us) => (s.hopRtt = us / 1000),
   probe(s, number) {
     if (s.probe?.number !== number) return;
     s.rtt = s.now - s.probe.at;
@@ -163,7 +151,7 @@ function setCar(s, car) {
     s.latch ??= "plain";
   }
   s.car = car && { ...car, since: s.now - car.since_ms, why: isOther ? "" : s.car?.why ?? "" };
-  if (!car?.router) s.hopRtt = null;
+  s.hopRtt = null;
   s.carRtt = car?.rtts_us.length ? car.rtts_us.at(-1) / 1000 : null;
   s.moving = car?.moving ?? null;
   s.tick = null;
@@ -184,7 +172,7 @@ function down(s, hold, out) {
     ?? (who.is === "other" ? why.held(who.name) : null)
     ?? (s.latch ? why.needsArming : null)
     ?? (hold.direction >= s.car.motion.length ? why.noCommand : null);
-  s.hold = hold;
+  s.hold = { ...hold, last: s.now };
   if (no) {
     release(s, out);
     cut(s);

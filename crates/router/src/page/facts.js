@@ -49,22 +49,13 @@ export function stateOf(s) {
 /** True if control must be taken expressly: with A, or the button. */
 export const needsArming = s => s.latch !== null || holder(s).is === "other";
 
-/** The round trip to the car over both hops, or our wait for one so far. */
+/** The round trip to the car over all hops, or our wait for one so far. */
 export function roundTrip(s) {
   const waiting = s.probe ? s.now - s.probe.at : 0;
   if (s.rtt === null && !s.probe) return null;
   const both = Math.max(s.rtt ?? 0, waiting) + (s.carRtt ?? 0);
   const silence = s.tick && isArmed(s) ? s.now - s.tick.at : 0;
   return silence > TICK_DUE ? Math.max(both, silence) : both;
-}
-
-/** The round trips on the way to the car, each with its two ends. */
-export function hops(s) {
-  const all = [["router–car", s.carRtt]];
-  if (s.hopRtt !== null) all.unshift(["router–router", s.hopRtt]);
-  // The page's own measurement goes all the way to the car's router.
-  if (s.rtt !== null) all.unshift(["you–router", Math.max(0, s.rtt - (s.hopRtt ?? 0))]);
-  return all.filter(([, time]) => time !== null);
 }
 
 export const isSettled = s => s.healthySince !== null && s.now - s.healthySince >= HEALTHY;

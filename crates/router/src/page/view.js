@@ -20,9 +20,7 @@ function mark(it, name, value) {
   if (it.dataset[name] !== value) it.dataset[name] = value;
 }
 
-function hide(id, isHidden) {
-  if ($(id).hidden !== isHidden) $(id).hidden = isHidden;
-}
+const hide = (id, isHidden) => ($(id).hidden = isHidden);
 
 export class View {
   constructor() {
@@ -66,13 +64,13 @@ export class View {
   showTimes(s, state) {
     const rtt = state === "OFFLINE" ? null : drive.roundTrip(s);
     const level = rtt === null || rtt < 100 ? "" : rtt <= 200 ? "slow" : "bad";
-    text("rtt", `RTT ${rtt === null ? "–" : short(rtt)}${level === "slow" ? " slow" : level ? " TOO SLOW" : ""}`);
+    text("rtt", `RTT ${rtt === null ? "–" : short(rtt)}${{ slow: " slow", bad: " TOO SLOW" }[level] ?? ""}`);
     mark($("rtt"), "level", level);
-    const times = rtt === null ? [] : drive.hops(s);
-    $("times").title = times.map(([between, time]) => `${between} ${short(time)}`).join(", ");
-    const sum = s.hopRtt === null ? "" : ` · ${times.map(([, time]) => short(time)).join(" + ")}`;
-    text("at", s.car?.router ? `at ${s.car.router}${sum}` : "");
-    hide("at", !s.car?.router);
+    const at = s.car?.router;
+    // The page's own measurement goes all the way to the car's router.
+    const parts = [s.rtt - s.hopRtt, s.hopRtt, s.carRtt].map(time => short(Math.max(0, time)));
+    text("at", at ? `at ${at} · ${parts.join(" + ")}` : "");
+    hide("at", !at);
     const age = s.videoAge;
     text("age", age === null ? "" : `picture ${short(age)}${age > GREY ? " OLD" : ""}`);
     mark($("age"), "level", age > GREY ? "bad" : "");
@@ -145,6 +143,5 @@ function hop(s) {
   }
   if (s.session === null) return "Connecting …";
   if (!s.car) return "No car has this port now. It comes back by itself.";
-  const way = s.car.router ? "router → router → car" : "router → car";
-  return `Link lost: ${way}, since ${ago(s.now - s.car.since)}${s.car.why ? `: ${s.car.why}` : ""}. ${itself(s.car.since)} The car dials again by itself.`;
+  return `Link lost: router → ${s.car.router ? "router → " : ""}car, since ${ago(s.now - s.car.since)}${s.car.why ? `: ${s.car.why}` : ""}. ${itself(s.car.since)} The car dials again by itself.`;
 }
