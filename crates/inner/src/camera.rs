@@ -39,7 +39,7 @@ pub(crate) struct RouterPlace {
     pub number: usize,
     /// The link's other end, over TCP.
     pub address: Option<SocketAddr>,
-    /// Where the router itself says that it takes pictures.
+    /// Address at which the router says that it takes pictures.
     pub media: Option<Arc<RouterAddress>>,
 }
 

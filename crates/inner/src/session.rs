@@ -82,11 +82,11 @@ fn reason(text: &str) -> String {
     }
 }
 
-/// What the router says of a new link.
+/// The router's welcome to a new link.
 pub(crate) struct Welcome {
     pub name: LinkName,
     pub service_port: u16,
-    /// Where this router takes the camera's pictures, if not where the link was dialled.
+    /// Address at which this router takes the camera's pictures; `None`: the one that the link dialled.
     pub media: Option<RouterAddress>,
 }
 

@@ -121,7 +121,7 @@ struct State {
     takeovers: Vec<Instant>,
     /// `None` once the port is given up.
     open_port: Option<Arc<OpenPort>>,
-    /// What the mesh knows: since when this identity has the port, 0 without a mesh; and the last link.
+    /// The time since which this identity has the port by the mesh's news, 0 without a mesh; and its last link.
     told: (u64, Option<LinkStamp>),
     /// The newest round trip of this link, and the last ones of all links, in microseconds.
     rtt: Option<Duration>,

@@ -69,6 +69,30 @@ pub struct Config {
 }
 
 impl Config {
+    /// Returns the settings of a router on loopback, on any port, that is alone and has no keys.
+    #[cfg(test)]
+    pub(crate) fn open() -> Self {
+        Self {
+            bind: std::net::Ipv4Addr::LOCALHOST.into(),
+            port: 0,
+            service_ports: "1024-65535".parse().unwrap(),
+            keys: None,
+            certificate: None,
+            allow_plain_http: true,
+            host_names: Vec::new(),
+            domain: None,
+            media_address: None,
+            balancers: Vec::new(),
+            max_body: 1 << 20,
+            patience: Patience::default(),
+            max_links: crate::net::limits::LINKS,
+            on_link: None,
+            known_links: None,
+            mesh: None,
+            sockets: InheritedListeners::default(),
+        }
+    }
+
     /// Returns the names that a request may be for; `None`: any.
     pub(crate) fn host_names(&self) -> Option<&[HostName]> {
         self.keys.is_none().then_some(&self.host_names)

@@ -46,7 +46,7 @@ const LATE: usize = 1024;
 /// Pause after a router has refused the console.
 const REFUSED: Duration = Duration::from_secs(30);
 
-/// What no session is.
+/// Id that no session has.
 const NO_SESSION: SessionId = SessionId(0);
 
 /// The cars of other routers, as one console sees them.
@@ -92,7 +92,7 @@ struct OtherRouter {
     picture: Picture,
 }
 
-/// What a router has told of its cars.
+/// The cars that a router has told of, and how far.
 #[derive(Debug)]
 enum Picture {
     /// It is to tell all it has; this has come.
@@ -114,7 +114,7 @@ struct CarElsewhere {
     lost: Option<Instant>,
 }
 
-/// What is new for the console.
+/// News for the console.
 pub(crate) enum News {
     Message(RouterToConsole),
     /// All is to be shown again: [`whole`](CarsElsewhere::whole).
@@ -248,7 +248,7 @@ impl CarsElsewhere {
         }
     }
 
-    /// What is to be shown next: first all, then what came after it.
+    /// News to be shown next: first the whole picture, then what came after it.
     fn show(&mut self) -> Option<News> {
         loop {
             if let Some(until) = self.gathering

@@ -49,7 +49,7 @@ struct Open {
     outcome: Outcome,
 }
 
-/// What the answers say so far.
+/// Sum of the answers so far.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Outcome {
     pub refused: Option<String>,

@@ -98,7 +98,7 @@ pub enum MeshCommand {
     },
 }
 
-/// What the file has.
+/// Content of the file.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct MeshFile {

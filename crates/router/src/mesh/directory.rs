@@ -57,7 +57,7 @@ pub(crate) struct Directory {
     records: usize,
 }
 
-/// What became of a change of another member's table.
+/// Outcome of a change of another member's table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Applied {
     Changed,

@@ -111,7 +111,7 @@ impl Results {
     }
 }
 
-/// What became of a request that was passed on.
+/// Outcome of a request that was passed on.
 pub(crate) enum Passed {
     /// The member's answer, with the connection on which its body comes.
     Answer(Response<Incoming>, Exchange),

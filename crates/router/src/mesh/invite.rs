@@ -130,7 +130,7 @@ struct Invite {
     is_used: bool,
 }
 
-/// Why a line is not good.
+/// Reason why a line is not good.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NotInvited {
     #[error(

@@ -18,11 +18,8 @@ use tokio_util::task::AbortOnDropHandle;
 use super::{soon, until};
 use crate::config::Config;
 use crate::context::Context;
-use crate::http::connection::Patience;
 use crate::mesh::hub::Hub;
 use crate::mesh::{MemberState, MeshConfig, MeshSecret};
-use crate::net::limits;
-use crate::ops::inherited_listeners::InheritedListeners;
 use crate::server::Router;
 
 /// A port that nobody else gets on any address of loopback while this lives.
@@ -58,22 +55,8 @@ pub(super) struct Place {
 pub(super) fn config(number: u8) -> Config {
     Config {
         bind: at(number).into(),
-        port: 0,
-        service_ports: "1024-65535".parse().unwrap(),
-        keys: None,
-        certificate: None,
         allow_plain_http: false,
-        host_names: Vec::new(),
-        domain: None,
-        media_address: None,
-        balancers: Vec::new(),
-        max_body: 1 << 20,
-        patience: Patience::default(),
-        max_links: limits::LINKS,
-        on_link: None,
-        known_links: None,
-        mesh: None,
-        sockets: InheritedListeners::default(),
+        ..Config::open()
     }
 }
 

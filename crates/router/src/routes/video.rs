@@ -218,28 +218,12 @@ mod tests {
     use super::*;
     use crate::car::registry::claim::Claim;
     use crate::config::Config;
-    use crate::http::connection::Patience;
-    use crate::ops::inherited_listeners::InheritedListeners;
 
     fn context() -> Arc<Context> {
         let config = Config {
-            bind: Ipv4Addr::LOCALHOST.into(),
-            port: 0,
-            service_ports: "1024-65535".parse().unwrap(),
-            keys: None,
-            certificate: None,
-            allow_plain_http: true,
-            host_names: Vec::new(),
-            domain: None,
-            media_address: None,
-            balancers: Vec::new(),
             max_body: 1,
-            patience: Patience::default(),
             max_links: 1,
-            on_link: None,
-            known_links: None,
-            mesh: None,
-            sockets: InheritedListeners::default(),
+            ..Config::open()
         };
         let main_port = (Ipv4Addr::LOCALHOST, 1).into();
         Arc::new(Context::new(config, main_port, SystemTime::now()).unwrap())

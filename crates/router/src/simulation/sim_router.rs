@@ -21,9 +21,6 @@ use crate::car::saved_ports::SavedPort;
 use crate::client::session;
 use crate::config::Config;
 use crate::context::Context;
-use crate::http::connection::Patience;
-use crate::net::limits;
-use crate::ops::inherited_listeners::InheritedListeners;
 use crate::routes::link;
 use crate::server::Router;
 
@@ -83,25 +80,7 @@ pub(super) struct SimRouter {
 impl SimRouter {
     /// Starts a router whose clock shows `time`, and which opens the saved ports again.
     pub(super) fn start(time: SystemTime, known: &Arc<Mutex<KnownPorts>>) -> Self {
-        let config = Config {
-            bind: Ipv4Addr::LOCALHOST.into(),
-            port: 0,
-            service_ports: "1024-65535".parse().unwrap(),
-            keys: None,
-            certificate: None,
-            allow_plain_http: true,
-            host_names: Vec::new(),
-            domain: None,
-            media_address: None,
-            balancers: Vec::new(),
-            max_body: 1 << 20,
-            patience: Patience::default(),
-            max_links: limits::LINKS,
-            on_link: None,
-            known_links: None,
-            mesh: None,
-            sockets: InheritedListeners::default(),
-        };
+        let config = Config::open();
         let main_port = ([127, 0, 0, 1], 1).into();
         let context = Arc::new(Context {
             run_ids: RunIds::counting_from(time),

@@ -16,7 +16,7 @@ const MAX_FILE: u64 = 1024 * 1024;
 const WAIT: Duration = Duration::from_secs(3);
 const LOOK: Duration = Duration::from_millis(20);
 
-/// What the routers of a mesh knew of a change of the keys two seconds after it, or as soon as all knew it.
+/// Note of which routers of a mesh know a change of the keys, made two seconds after it, or as soon as all know it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct HeardNote {
     /// Digest of the keys after the change.

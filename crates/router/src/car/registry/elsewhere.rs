@@ -239,7 +239,7 @@ impl Registry {
     }
 }
 
-/// Why the link of a car ends that another router has.
+/// Reason for the end of a link whose car another router has.
 fn end(car: &Car, there: &mesh::Elsewhere) -> LinkEnd {
     let (port, record, router) = (car.port, &there.record, &there.member.address);
     if record.identity == car.identity {

@@ -3,7 +3,6 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
@@ -14,6 +13,7 @@ use p2p_shared::bounded::Text;
 use p2p_shared::net::transport::Transport;
 use p2p_shared::protocol::{ADMIN_PATH, ConsoleToRouter, RouterToConsole, SUBPROTOCOL};
 use p2p_shared::text::Escaped;
+use p2p_shared::timing;
 use p2p_shared::websocket::{MessageSocket, ReadAhead, SocketEvent, WebSocketError};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
@@ -45,7 +45,7 @@ pub(super) struct Origin {
     pub readonly: bool,
 }
 
-/// What comes over a line.
+/// A message from another router over a line, or the line's end.
 #[derive(Debug)]
 pub(super) enum Heard {
     Message(Box<RouterToConsole>),
@@ -97,7 +97,7 @@ impl Line {
         Self { orders, heard }
     }
 
-    /// What is to be sent.
+    /// Orders to be sent.
     pub(super) fn orders(&self) -> &Orders {
         &self.orders
     }
@@ -140,7 +140,7 @@ async fn connect(origin: &Origin, to: &Member) -> Result<(Socket, Exchange), Lin
         port: MAIN_PORT,
         caller: origin.caller,
         run: origin.context.next_run(),
-        begun: Instant::now(),
+        begun: timing::now(),
         is_tls: true,
         is_over: false,
     };

@@ -14,7 +14,7 @@ const BYTES: usize = 256 * 1024;
 /// Most runs of stop commands that wait for it, or were sent while it has no room.
 const STOP_RUNS: usize = 16;
 
-/// What waits for a line.
+/// Orders that wait for a line.
 #[derive(Debug, Default)]
 pub(super) struct Orders {
     waiting: Mutex<Waiting>,

@@ -2,12 +2,12 @@
 //! car.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use bytes::Bytes;
 use p2p_shared::protocol::{
     ConsoleToRouter, DriveCommand, PressId, RefusedReason, RunSource, SendEvent,
 };
+use p2p_shared::timing;
 use p2p_shared::websocket::WebSocketError;
 
 use super::{ClientEnd, Console, refusal};
@@ -58,7 +58,7 @@ impl Console<'_> {
                     by: self.person.driver.name.clone(),
                     key: self.person.key.clone(),
                     from: self.person.from,
-                    begun: Instant::now(),
+                    begun: timing::now(),
                 };
                 self.on_send(request, service_port, new)?;
             }

@@ -39,7 +39,7 @@ pub(crate) fn number() -> io::Result<Number> {
     Ok(number)
 }
 
-/// What both ends sign, but for who says it.
+/// The text that both ends sign, but for who says it.
 struct Transcript(Vec<u8>);
 
 impl Transcript {

@@ -16,7 +16,7 @@ use crate::ops::shutdown::Shutdown;
 /// Silence after which a member's requests end: that of the member's own limit, and a ping more.
 const GONE: Duration = SILENT.saturating_add(PING);
 
-/// What was heard of a member.
+/// Time at which another member was last heard of, and its requests that are open here.
 #[derive(Debug)]
 pub(crate) struct Heard(Mutex<State>);
 
