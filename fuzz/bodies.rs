@@ -13,6 +13,7 @@ use p2p_router::http::query::CgiQuery;
 use p2p_router::mesh::reading::ReadingMember;
 use p2p_router::net::proxy_protocol::{HEAD, HeaderStart};
 use p2p_shared::codec::{decode, encode};
+use p2p_shared::invitation::Invitation;
 use p2p_shared::key::{Key, Role};
 use p2p_shared::names::{CommandName, Identity, LinkName, RunId};
 use p2p_shared::protocol::{
@@ -129,12 +130,15 @@ pub(crate) fn query(bytes: &[u8]) {
     assert_eq!(CgiQuery::parse(&again).as_ref(), Ok(&query));
 }
 
-/// A key has one text; neither `Debug` nor an error shows any of its secret.
+/// A key has one text; neither `Debug` nor an error shows any of its secret. An invitation is read back the same.
 pub(crate) fn key(bytes: &[u8]) {
     const SECRET: std::ops::Range<usize> = 14..66;
     let Ok(text) = std::str::from_utf8(bytes) else {
         return;
     };
+    if let Ok(invitation) = text.parse::<Invitation>() {
+        assert_eq!(invitation.expose().parse().as_ref(), Ok(&invitation));
+    }
     let shown = match text.parse::<Key>() {
         Ok(key) => {
             assert_eq!(key.expose(), text.trim());

@@ -9,8 +9,9 @@ usage() {
     cat <<'END'
 test.sh            all checks and tests, as CI runs them; stops at the first that fails
 
-As root on Debian it installs the tools that are missing. With CI=true no check is left out for a
-missing tool: that is a failure, and cargo-deny is built if it is missing.
+As root on Debian it installs the tools that are missing, and tests the Debian packages on a Debian that
+it downloads. With CI=true no check is left out for a missing tool: that is a failure, and cargo-deny is
+built if it is missing. With CI_PACKAGES=1 it makes and tests the packages of a release, too, which takes long.
 END
 }
 
@@ -64,8 +65,31 @@ lint_scripts() {
     find scripts .ci -type f -perm -u+x -exec grep -lZ '^#!.*sh$' {} + | xargs -0 shellcheck -a
 }
 
+# Side by side, since they wait most of the time. What each printed comes in one piece.
+test_scripts() {
+    tests=
+    for file in scripts/tests/*.sh; do
+        name=${file##*/}
+        "$file" >"$work/$name" 2>&1 &
+        tests="$tests $!:$name"
+    done
+    status=0
+    for test in $tests; do
+        result=passed
+        wait "${test%%:*}" || result=failed status=1
+        printf '\n-- %s\n' "${test#*:}"
+        cat "$work/${test#*:}"
+        echo "-- ${test#*:} has $result"
+    done
+    return "$status"
+}
+
 forget_settings
 cd "$here/.."
+if [ "${CI:-}" = true ]; then
+    # The tests of the scripts need programs, not fast ones.
+    export CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16
+fi
 need_cargo
 need_component fmt rustfmt
 need_component clippy clippy
@@ -78,6 +102,10 @@ need faketime faketime
 need nginx nginx-light
 need haproxy haproxy
 need nats-server nats-server
+if [ "$(id -u)" = 0 ]; then
+    need mmdebstrap mmdebstrap
+    need dh debhelper
+fi
 
 check 'format' cargo fmt --all --check
 check 'scripts (shellcheck)' lint_scripts
@@ -100,9 +128,8 @@ if cargo nextest --version >/dev/null 2>&1; then
 else
     check 'tests' cargo test --workspace --all-features --locked
 fi
-for file in scripts/tests/*.sh; do
-    check "tests of the scripts: $file" "$file"
-done
+check 'programs for the tests of the scripts' build p2p-router p2p-inner p2p-console sim-car load links echo-worker floor
+check 'tests of the scripts' test_scripts
 check 'demo' scripts/demo.sh --smoke
 check 'demo of a mesh' scripts/demo-mesh.sh --smoke
 

@@ -6,6 +6,7 @@
 # request, in microseconds.
 
 figure() { # CASE NAME VALUE
+    [ -n "$3" ] || fail "$1: there is no figure $2"
     [ -n "$warming" ] || printf '%s %s %s\n' "$1" "$2" "$3" >>"$work/figures"
 }
 

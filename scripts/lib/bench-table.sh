@@ -70,6 +70,8 @@ worker through a hop, 64 connections$callers|hop-$scheme-64 rps|direct|direct-$s
 END
     done
     cat <<'END'
+worker through a hop, 1 connection, p50|hop-http-1 p50_us|a bare relay in front of the same port|between-1 p50_us|show
+worker through a hop, 64 connections|hop-http-64 rps|a bare relay in front of the same port|between-64 rps|show
 worker, 64 connections, without `--mesh`|without-mesh-64 rps|the programs of `--programs`|base-without-mesh-64 rps|least 0.98
 the router killed, until another serves its car, p99|killed p99_us|||alone 2000000
 requests of 2,000 that fail as all of NATS is killed|nats-down changed|||alone 0

@@ -12,7 +12,7 @@ find_program() { # NAME VARIABLE VALUE
         program=$(command -v -- "$3") || die 1 "$2 names $3, which cannot be executed"
         return
     fi
-    for program in "$(command -v "$1" || :)" "$here/../target/release/$1" "$here/../target/debug/$1"; do
+    for program in "$(command -v "$1" || :)" "$here/../$1" "$here/../target/release/$1" "$here/../target/debug/$1"; do
         [ ! -f "$program" ] || [ ! -x "$program" ] || return 0
     done
     die 1 "no $1 found. Build it with: cargo build --release --locked (in $(cd "$here/.." && pwd)), or set $2 to the file"
@@ -56,7 +56,7 @@ supervise() { # KEY WORDS PROGRAM ARG...
     start_time $$
     script_start=$start
     starts=0 child='' child_start='' stop_asked='' restart_asked='' ending='' restarting='' refused=''
-    trap 'ask stop' TERM INT HUP
+    trap "trap '' TERM INT HUP USR1; ask stop" TERM INT HUP
     trap 'ask restart' USR1
     trap : PIPE # the program is kept running even if nobody reads the messages
     end_leftover
@@ -66,7 +66,7 @@ supervise() { # KEY WORDS PROGRAM ARG...
         run_once "$@"
         [ -z "$stop_asked" ] || break
         if [ "$status" = 2 ]; then
-            rm -f -- "$state"
+            rm -f -- "$state" || :
             die 2 "$words ended with exit code 2: its arguments or settings are wrong, so starting it again would not help"
         fi
         if [ -n "$restart_asked" ]; then
@@ -127,6 +127,7 @@ run_once() { # PROGRAM ARG...
     # closes 8 and 9, so that no process that the program leaves behind holds our locks.
     (
         trap : PIPE
+        trap - TERM HUP USR1
         read -r self _ </proc/self/stat
         record "$self"
         exec setsid -- "$@" 8>&- 9>&-
@@ -155,7 +156,9 @@ await_child() {
 }
 
 # Does what a signal asks for. The main loop could not: a signal that comes just before `wait` would
-# not end that.
+# not end that. dash (0.5.12) gives the command during which a second trap runs within the first a wrong
+# status, and Ctrl-C would end each tool that this script calls. So after a stop further signals are
+# ignored, and a stop within a restart waits for the end itself.
 ask() { # stop | restart
     interrupted=yes
     if [ "$1" = stop ]; then
@@ -170,8 +173,10 @@ ask() { # stop | restart
 }
 
 end_child() {
-    # A second signal, while the child ends, changes only what comes after.
-    [ -z "$ending" ] || return 0
+    if [ -n "$ending" ]; then
+        await_gone "$child" "$child_start"
+        return
+    fi
     ending=yes
     end_process "$child" "$child_start"
     ending=

@@ -65,4 +65,35 @@ wait
 ok 'runs at the same time all succeed' not says "$work/all" failed
 ok 'and say nothing odd' [ "$(grep -c '^the car' "$work/all")" = 12 ]
 ok 'and leave one whole state' [ "$(ls "$folder")" = state ]
+
+# --- those with pinctrl, which only notes what it is told here
+
+mkdir "$work/bin"
+cat >"$work/bin/pinctrl" <<END
+#!/bin/sh
+echo "\$*" >>"$FAKE/pinctrl"
+[ ! -e "$FAKE/no-pinctrl" ]
+END
+chmod 755 "$work/bin/pinctrl"
+PATH=$work/bin:$PATH
+
+pins() { # COMMAND LINES
+    : >"$FAKE/pinctrl"
+    run "$scripts/examples/pinctrl/$1"
+    [ "$code" = 0 ] && [ "$(cat "$FAKE/pinctrl")" = "$2" ]
+}
+
+# What turns a motor the other way is off before.
+ok 'pinctrl: forward' pins forward "set 14,18 op dl
+set 4,17 op dh"
+ok 'pinctrl: back' pins back "set 4,17 op dl
+set 14,18 op dh"
+ok 'pinctrl: left' pins left "set 4,18 op dl
+set 14,17 op dh"
+ok 'pinctrl: right' pins right "set 14,17 op dl
+set 4,18 op dh"
+ok 'pinctrl: stop' pins stop 'set 4,14,17,18 op dl'
+: >"$FAKE/no-pinctrl"
+ok 'a pin that can not be set is an error' not pins forward ''
+ok 'and nothing else is set then' [ "$(cat "$FAKE/pinctrl")" = 'set 14,18 op dl' ]
 done_testing

@@ -3,6 +3,7 @@
 # pins, the shell's with a pinctrl that only notes what it is told. And that docs/ shows them.
 set -eu
 . "$(dirname -- "$0")/lib/harness.sh"
+. "$(dirname -- "$0")/lib/caller.sh"
 
 repository=$tests/../..
 samples=scripts/examples/workers
@@ -66,12 +67,6 @@ chmod 755 "$work/bin/python3" "$work/bin/pinctrl"
 cp -R "$scripts/examples/workers" "$work/car/command"
 : >"$FAKE/pinctrl"
 
-# Sets answer to what the pattern holds of the first line that matches.
-said() { # FILE PATTERN
-    answer=$(sed -n "s|.*$2.*|\\1|p" "$1" | head -n 1)
-    [ -n "$answer" ]
-}
-
 cd "$work/car"
 "$bin/p2p-router" 0 --open --bind 127.0.0.1 --state-dir "$work/router" 2>"$work/router.log" &
 router=$!
@@ -81,11 +76,6 @@ PATH="$work/bin:$PATH" "$bin/p2p-inner" 127.0.0.1 "$answer" 0 --name car \
 inner=$!
 ok 'the car is there' eventually said "$work/inner.log" 'link up: \(http://[^ ]*\)'
 url=$answer
-
-answers() { # COMMAND[&arg=...] STATUS TEXT
-    status=$(curl -q --noproxy '*' -sS --max-time 60 -o "$work/body" -w '%{http_code}' "${url}cgi?command=$1")
-    [ "$status $(cat "$work/body")" = "$2 $3" ]
-}
 
 # --- Python with gpiozero
 ok 'car.worker is ready' eventually answers stop 200 'motors at (0.0, 0.0)'

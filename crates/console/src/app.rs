@@ -3,29 +3,52 @@
 
 mod actions;
 pub mod banner;
+mod bars;
+pub mod camera;
 pub mod command_list;
+pub mod contact;
 mod facts;
 pub mod fleet;
+pub mod fleet_list;
 mod from_router;
 mod from_terminal;
+mod log_lines;
 pub mod overlay;
+mod palette;
+pub mod past;
+pub mod past_cars;
+mod question;
 pub mod round_trips;
 pub mod run_log;
+mod said;
 pub mod saved_log;
 pub mod text_field;
+pub mod timeline;
 mod types;
+pub mod wall_clock;
+mod watched_timeline;
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use jiff::tz::TimeZone;
 use p2p_shared::key::Role;
 use p2p_shared::names::LinkName;
+use p2p_shared::net::dialer::RouterAddress;
 use p2p_shared::protocol::{ConsoleToRouter, LinkInfo, RunInfo, SessionId};
 
+use crate::app::camera::CameraPane;
 use crate::app::command_list::CommandList;
 use crate::app::fleet::{Fleet, FleetLink};
+use crate::app::fleet_list::FleetList;
+use crate::app::past::MissedPast;
+use crate::app::past_cars::PastCars;
+use crate::app::question::Question;
 use crate::app::round_trips::RoundTrips;
 use crate::app::run_log::RunLog;
 use crate::app::text_field::TextField;
+use crate::app::timeline::{Timeline, TimelineView};
+use crate::app::wall_clock::WallClock;
 use crate::drive::{Blocked, ControlHolder, Drive, DriveState, LATE};
 use crate::keymap::Screen;
 use crate::screen::layout::{self, ScreenAreas};
@@ -36,6 +59,10 @@ pub use types::{AppSetup, ConnectionState, Effect, Event, Notice};
 
 /// The smallest terminal that is drawn on. Below this size the console takes only stop and quit.
 pub const LEAST_SIZE: (u16, u16) = (40, 8);
+/// Time on the clock of a console that was not told the time.
+const NEW_YEAR: Duration = Duration::from_secs(1_767_225_600);
+/// Sentence about a stop that does not reach the router.
+const NO_STOP: &str = "no link to the router: the stop can't be sent; the lease stops the car";
 /// Time for which a notice is shown.
 const NOTICE: Duration = Duration::from_secs(8);
 
@@ -44,6 +71,7 @@ pub struct App {
     pub setup: AppSetup,
     /// Time of the last event.
     pub now: Instant,
+    pub clock: WallClock,
     pub screen: Screen,
     /// The page that covers the screen.
     pub overlay: Option<Overlay>,
@@ -57,7 +85,12 @@ pub struct App {
     pub key: String,
     pub role: Role,
     pub fleet: Fleet,
-    /// Service port of the link that the Drive and Commands screens show.
+    pub fleet_list: FleetList,
+    /// A question that waits for Enter.
+    pub question: Option<(Question, Instant)>,
+    /// The selected action of the palette.
+    pub palette_selected: usize,
+    /// Service port of the pinned link, which Drive and Commands show and Space stops.
     pub chosen: Option<u16>,
     /// Name of the chosen link. Kept when the link is lost: another car may be given its port
     /// meanwhile.
@@ -65,21 +98,39 @@ pub struct App {
     pub log: RunLog,
     pub commands: CommandList,
     pub drive: Drive,
+    pub camera: CameraPane,
+    pub timeline_view: TimelineView,
+    /// Timelines of the cars of a past log, by name.
+    past: BTreeMap<String, Timeline>,
     pub start_delay: Option<Duration>,
+    /// What is not known of the chosen car.
+    missed: MissedPast,
     /// True if the screen must be drawn again.
     pub dirty: bool,
+    /// The router that is connected.
+    router: Option<RouterAddress>,
     pinged: Option<Instant>,
+    /// Time when anything was received from the router last.
+    heard: Instant,
+    was_silent: bool,
+    /// True if we hand control over to the one who asked.
+    granted: bool,
     input_seen: Instant,
     healthy_since: Option<Instant>,
+    /// Address of the router that sent the last snapshot.
+    known_router: String,
     /// True if a complete snapshot was received on this connection.
     has_snapshot: bool,
     /// Links and runs of a snapshot that is not complete yet.
     pending_snapshot: (Vec<LinkInfo>, Vec<RunInfo>),
     may_choose_screen: bool,
     next_request: u64,
+    /// Lines of the log that are no runs, so far.
+    lines_logged: u64,
+    /// Words that were looked for last in a page.
+    pub search: String,
     all_keys: bool,
     mouse: bool,
-    ping_every: Option<Duration>,
     /// Service port of the car whose clock ticks the router was asked to send.
     watched: Option<u16>,
     /// Time when the ages and countdowns on the screen were renewed last.
@@ -93,6 +144,7 @@ impl App {
         Self {
             drive: Drive::new(setup.releases),
             now,
+            clock: WallClock::new(now, NEW_YEAR, TimeZone::UTC),
             screen: Screen::Fleet,
             overlay: None,
             field: None,
@@ -107,22 +159,35 @@ impl App {
             key: String::new(),
             role: Role::View,
             fleet: Fleet::default(),
+            fleet_list: FleetList::default(),
+            question: None,
+            palette_selected: 0,
             chosen: None,
             chosen_name: None,
             log: RunLog::default(),
             commands: CommandList::default(),
+            camera: CameraPane::default(),
+            timeline_view: TimelineView::default(),
+            past: BTreeMap::new(),
+            router: None,
             start_delay: None,
+            missed: MissedPast::default(),
             dirty: true,
             pinged: None,
+            heard: now,
+            was_silent: false,
+            granted: false,
             input_seen: now,
             healthy_since: None,
+            known_router: String::new(),
             has_snapshot: false,
             pending_snapshot: Default::default(),
             may_choose_screen: true,
             next_request: 0,
+            lines_logged: 0,
+            search: String::new(),
             all_keys: false,
             mouse: false,
-            ping_every: None,
             watched: None,
             aged: now,
             effects: Vec::new(),
@@ -136,12 +201,14 @@ impl App {
         match event {
             Event::Terminal(event) => self.on_terminal(event),
             Event::Connection(event) => self.on_connection(event),
+            Event::Camera(event) => self.on_camera(event),
             Event::Tick { input_seen } => {
                 self.input_seen = input_seen;
                 self.pass_time();
             }
             Event::Late(late) if late > LATE => {
                 self.drive_with(|drive, facts| drive.fail(Blocked::Late(late), facts));
+                self.doubt_since(self.now.checked_sub(late).unwrap_or(self.now));
                 self.dirty = true;
             }
             Event::Late(_) => {}
@@ -150,18 +217,24 @@ impl App {
             Event::Saved(Err(why)) => self.notify(why, true),
             Event::Terminate => self.quit(),
         }
+        self.show_silence();
         self.update_health();
         self.drive_with(|drive, facts| drive.tick(facts));
+        self.note_timelines(self.aged == self.now);
         self.sync_watched();
+        self.ask_for_past();
         self.sync_terminal();
+        self.sync_camera();
         std::mem::take(&mut self.effects)
     }
 
     /// Longest time until the next [`Event::Tick`].
     pub fn next_tick(&self) -> Duration {
         let idle = Duration::from_millis(250);
-        let next = self.drive.next();
-        next.map_or(idle, |at| at.saturating_duration_since(self.now).min(idle))
+        let drive = self.drive.next();
+        let drive = drive.map(|at| at.saturating_duration_since(self.now));
+        let next = [drive, self.next_of_silence(), Some(idle)];
+        next.into_iter().flatten().min().unwrap_or(idle)
     }
 
     pub fn link(&self) -> Option<&FleetLink> {
@@ -170,7 +243,13 @@ impl App {
 
     /// The driving state that is shown.
     pub fn state(&self) -> DriveState {
-        self.drive.state(&self.facts())
+        match self.drive.state(&self.facts()) {
+            // The stop is past: somebody else moves the car by now.
+            DriveState::Stopped | DriveState::Failsafe if self.motion_elsewhere().is_some() => {
+                DriveState::View
+            }
+            state => state,
+        }
     }
 
     /// The session that controls the chosen car.
@@ -195,9 +274,7 @@ impl App {
 
     /// Areas of the screen at its present size.
     pub fn areas(&self) -> ScreenAreas {
-        let banner = u16::try_from(banner::lines(self).len()).unwrap_or(2);
-        let line = u16::from(self.notice.is_some() || self.field.is_some());
-        layout::areas(self.setup.size, banner, line)
+        layout::areas(self.setup.size, || banner::lines(self).len())
     }
 
     pub fn theme(&self) -> Theme {
@@ -214,12 +291,17 @@ impl App {
             text: text.into(),
             is_bad,
             since: self.now,
+            about: None,
         });
         self.dirty = true;
     }
 
     /// Shows a past log and nothing else.
-    pub fn replay(&mut self, file: String, log: RunLog) {
+    pub fn replay(&mut self, file: String, log: RunLog, cars: PastCars) {
+        if let Some((began, moment)) = cars.began {
+            self.clock.count_from(moment, began);
+        }
+        self.past = cars.cars;
         self.connection = ConnectionState::Replay { file };
         self.screen = Screen::Log;
         self.may_choose_screen = false;
@@ -228,8 +310,20 @@ impl App {
 
     fn pass_time(&mut self) {
         let old = |since: Instant, after| self.now.saturating_duration_since(since) >= after;
-        if self.notice.as_ref().is_some_and(|n| old(n.since, NOTICE)) {
+        let facts = self.facts();
+        let is_over = |notice: &Notice| match &notice.about {
+            Some(why) if !self.drive.holds(why, &facts) => true,
+            // As long as the state is shown, so is its reason.
+            Some(why) if why.is_reason_of_a_state() => false,
+            _ => old(notice.since, NOTICE),
+        };
+        if self.notice.as_ref().is_some_and(is_over) {
             self.notice = None;
+            self.dirty = true;
+        }
+        // An Enter that comes late was meant for something else.
+        if (self.question.as_ref()).is_some_and(|(_, since)| old(*since, NOTICE)) {
+            self.question = None;
             self.dirty = true;
         }
         // Ages and countdowns are shown in seconds.
@@ -262,17 +356,8 @@ impl App {
         if std::mem::replace(&mut self.all_keys, all_keys) != all_keys {
             self.effects.push(Effect::AllKeys(all_keys));
         }
-        let mouse = self.screen == Screen::Drive && self.may_drive();
-        if std::mem::replace(&mut self.mouse, mouse) != mouse {
-            self.effects.push(Effect::Mouse(mouse));
-        }
-        let every = if self.screen == Screen::Drive {
-            Duration::from_millis(250)
-        } else {
-            Duration::from_secs(2)
-        };
-        if self.ping_every.replace(every) != Some(every) {
-            self.effects.push(Effect::PingEvery(every));
+        if !std::mem::replace(&mut self.mouse, true) {
+            self.effects.push(Effect::Mouse(true));
         }
     }
 }

@@ -6,9 +6,10 @@ use std::time::Duration;
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 use p2p_shared::names::CommandName;
-use p2p_shared::net::dialer::{RouterAddress, parse_router};
 use p2p_shared::os;
 use p2p_shared::settings::{CommonOptions, CommonTask, Settings};
+
+use crate::routers::{RouterName, SaidRouter};
 
 /// The way to pass arguments that begin with '-': for the help, and after a mistake.
 const DASHES: &str = "\
@@ -21,6 +22,8 @@ const DASHES: &str = "\
     name = "p2p-console",
     version,
     before_help = "Examples:\n  \
+        p2p-console login p2pi1_…                           with what the router has printed\n  \
+        p2p-console                                         the screens of the router used last\n  \
         p2p-console --router router.example.org:8888        the screens; arrow keys drive\n  \
         p2p-console --router router.example.org list --json which machines are there\n  \
         p2p-console --router router.example.org send car hello world\n  \
@@ -28,18 +31,21 @@ const DASHES: &str = "\
         p2p-console replay logs/p2p-router.2026-11-22.jsonl",
     // People write these options after the subcommand, too.
     mut_arg("key_file", |arg| arg.global(true)),
-    mut_arg("log_dir", |arg| arg.global(true)),
+    mut_arg("log_dir", |arg| arg.global(true)
+        .help("Keep the log files in DIR [default: $XDG_STATE_HOME/p2prouter/logs or ~/.local/state/p2prouter/logs]")
+        .default_value(log_dir().into_os_string())
+        .hide_default_value(true)),
     mut_arg("log_size", |arg| arg.global(true))
 )]
 pub struct Options {
     /// What to do instead of showing the screens
     #[command(subcommand)]
     pub task: Option<Task>,
-    /// The router: HOST or HOST:PORT (its main port, default 8888); of several, with commas between
-    /// them, the first that answers
-    #[arg(long, value_name = "HOST:PORT", global = true, value_delimiter = ',',
-        value_parser = parse_router)]
-    pub router: Vec<RouterAddress>,
+    /// The router: HOST or HOST:PORT (its main port, default 8888), or the name that it has here by `login`;
+    /// of several, with commas between them, the first that answers [default: the one that was logged in to or
+    /// shown on the screens last]
+    #[arg(long, value_name = "HOST:PORT", global = true, value_delimiter = ',')]
+    pub router: Vec<SaidRouter>,
     /// Open this link, by its name or its service port, on the Drive screen
     #[arg(long, value_name = "LINK", global = true)]
     pub link: Option<String>,
@@ -50,7 +56,7 @@ pub struct Options {
     /// the way, sees and changes what you do
     #[arg(long, global = true)]
     pub open: bool,
-    /// Print JSON, one value a line (list, send, watch)
+    /// Print JSON, one value a line (list, commands, send, watch)
     #[arg(long, global = true)]
     pub json: bool,
     /// No colours; NO_COLOR does the same (with TERM=dumb there are no screens, but a line an event)
@@ -60,11 +66,30 @@ pub struct Options {
     pub common: CommonOptions,
 }
 
+/// Not whatever folder somebody stands in: a desk is no server's folder.
+fn log_dir() -> PathBuf {
+    os::default_state_dir().map_or("logs".into(), |dir| dir.join("logs"))
+}
+
 /// Subcommands, which do without the screens.
 #[derive(Debug, Subcommand)]
 pub enum Task {
+    /// Get a key for a router by an invitation, and remember both
+    Login(LoginOptions),
+    /// Show a code that a phone's camera opens: it signs the phone in at a car's page, once, within 5 minutes
+    Qr {
+        /// The link's name, or its service port [default: the only one]
+        #[arg(value_name = "LINK")]
+        car: Option<String>,
+    },
     /// Print the links of the router
     List,
+    /// Print the commands of a car
+    Commands {
+        /// The link's name, or its service port
+        #[arg(value_name = "LINK")]
+        car: String,
+    },
     /// Run a command and print its output as it comes; ends with the command's exit code
     #[command(after_help = format!("{DASHES}\n\n\
         Exit codes: the command's own, and 1 error, 2 usage, 3 router not reached or lost,\n\
@@ -74,6 +99,16 @@ pub enum Task {
     Send(SendOptions),
     /// Print each event as a line, until interrupted; without a terminal this is the default
     Watch,
+    /// Say what became of a car: what car, router and this desk know of its last minutes, on one clock, as a page
+    /// and as lines of JSON, which are written into files here
+    Incident {
+        /// The link's name, or its service port
+        #[arg(value_name = "LINK")]
+        car: String,
+        /// How far back (60s, 10m)
+        #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, default_value = "60s")]
+        last: Duration,
+    },
     /// Show a router's past log (logs/p2p-router.DAY.jsonl) in the Log screen
     Replay {
         /// The log file
@@ -81,6 +116,23 @@ pub enum Task {
     },
     #[command(flatten)]
     Common(CommonTask),
+}
+
+/// A router to get a key for.
+#[derive(Debug, Args)]
+pub struct LoginOptions {
+    /// What `p2p-router key add NAME --role ROLE --invite` printed behind `p2p-console login`; asked for if it is
+    /// left out. --router HOST:PORT says how this desk reaches that router, if that is another way
+    pub invitation: Option<String>,
+    /// What to call the router here [default: its host, with its port if that is not 8888]
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<RouterName>,
+    /// Print the routers that this desk has logged in to, first the one that `p2p-console` opens
+    #[arg(long)]
+    pub list: bool,
+    /// Forget a router and its key
+    #[arg(long, value_name = "NAME")]
+    pub forget: Option<RouterName>,
 }
 
 /// One command to run.
@@ -100,12 +152,15 @@ pub struct SendOptions {
 
 impl Settings for Options {
     fn used_by(subcommand: &str) -> Option<&'static [&'static str]> {
-        // It reads a file and asks no router.
-        let by_replay = [
-            "json", "no-color", "log-dir", "log-size", "verbose", "quiet",
-        ]
-        .as_slice();
-        (subcommand == "replay").then_some(by_replay)
+        match subcommand {
+            // It reads a file and asks no router.
+            "replay" => Some(&[
+                "json", "no-color", "log-dir", "log-size", "verbose", "quiet",
+            ]),
+            // Which router, the invitation says, unless --router does.
+            "login" => Some(&["log-dir", "log-size", "verbose", "quiet"]),
+            _ => None,
+        }
     }
 }
 

@@ -89,22 +89,21 @@ pub enum ConnectionEvent {
 #[derive(Debug)]
 pub enum ToRouter {
     Send(ConsoleToRouter),
-    /// Ping this often.
-    PingEvery(Duration),
     /// Send all messages, and end.
     End,
 }
 
+/// Keeps a router connected that is pinged this often, until asked to end.
 pub async fn run(
     target: RouterTarget,
+    ping_every: Duration,
     events: mpsc::Sender<ConnectionEvent>,
     mut requests: mpsc::UnboundedReceiver<ToRouter>,
 ) {
     let mut reconnect = target.reconnect();
-    let mut ping_every = Duration::from_secs(2);
     loop {
         let dialling = target.connect(&mut reconnect);
-        let Some(dialled) = while_down(dialling, &mut requests, &mut ping_every).await else {
+        let Some(dialled) = while_down(dialling, &mut requests).await else {
             return;
         };
         let (why, retry) = match dialled {
@@ -116,8 +115,7 @@ pub async fn run(
                     return;
                 }
                 let mut retry = Retry::NotHere(Duration::ZERO);
-                let (every, retry_as) = (&mut ping_every, &mut retry);
-                match serve(socket, &events, &mut requests, every, retry_as).await {
+                match serve(socket, &events, &mut requests, ping_every, &mut retry).await {
                     Ok(()) => return,
                     Err(why) => (why, retry),
                 }
@@ -133,7 +131,7 @@ pub async fn run(
             return;
         }
         let waiting = reconnect.wait(pause);
-        let waited = while_down(waiting, &mut requests, &mut ping_every).await;
+        let waited = while_down(waiting, &mut requests).await;
         if waited.is_none() {
             return;
         }
@@ -145,7 +143,6 @@ pub async fn run(
 async fn while_down<T>(
     waiting: impl Future<Output = T>,
     requests: &mut mpsc::UnboundedReceiver<ToRouter>,
-    ping_every: &mut Duration,
 ) -> Option<T> {
     tokio::pin!(waiting);
     loop {
@@ -153,7 +150,6 @@ async fn while_down<T>(
             done = &mut waiting => return Some(done),
             request = requests.recv() => match request {
                 None | Some(ToRouter::End) => return None,
-                Some(ToRouter::PingEvery(every)) => *ping_every = every,
                 Some(ToRouter::Send(_)) => {}
             },
         }
@@ -166,7 +162,7 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     mut socket: MessageSocket<S, ConsoleToRouter, RouterToConsole>,
     events: &mpsc::Sender<ConnectionEvent>,
     requests: &mut mpsc::UnboundedReceiver<ToRouter>,
-    ping_every: &mut Duration,
+    ping_every: Duration,
     retry: &mut Retry,
 ) -> Result<(), String> {
     let broken = |error: WebSocketError| connection_error(&error);
@@ -175,7 +171,7 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     let mut last_traffic = Instant::now();
     let mut seems_dead = false;
     let mut stuck_since: Option<Instant> = None;
-    let mut pings = interval(*ping_every);
+    let mut pings = interval(ping_every);
     pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         while socket.has_room()
@@ -192,11 +188,6 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
             biased;
             request = requests.recv() => match request {
                 Some(ToRouter::Send(message)) => outbox.put(message),
-                Some(ToRouter::PingEvery(every)) => {
-                    *ping_every = every;
-                    pings = interval(every);
-                    pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
-                }
                 None | Some(ToRouter::End) => {
                     // The last messages, such as the stop of a driver who quits.
                     while let Some(message) = outbox.take() {
@@ -304,10 +295,10 @@ mod tests {
             .unwrap();
         let (events, _told) = mpsc::channel(64);
         let (_requests, mut requests) = mpsc::unbounded_channel();
-        let mut every = Duration::from_secs(2);
+        let every = Duration::from_secs(2);
         let mut retry = Retry::NotHere(Duration::ZERO);
         let near = MessageSocket::new(near);
-        let served = serve(near, &events, &mut requests, &mut every, &mut retry);
+        let served = serve(near, &events, &mut requests, every, &mut retry);
         let closed = router.close_with(None, "", Duration::from_secs(1));
         let (ended, _) = tokio::join!(served, closed);
         assert!(ended.is_err());
@@ -331,9 +322,9 @@ mod tests {
             MessageSocket::new(WebSocketStream::from_raw_socket(near, Role::Client, None).await);
         let (events, mut told) = mpsc::channel(64);
         let (_requests, mut requests) = mpsc::unbounded_channel();
-        let mut every = Duration::from_millis(50);
+        let every = Duration::from_millis(50);
         let mut retry = Retry::NotHere(Duration::ZERO);
-        let served = serve(socket, &events, &mut requests, &mut every, &mut retry);
+        let served = serve(socket, &events, &mut requests, every, &mut retry);
         let _ = tokio::time::timeout(Duration::from_secs(1), served).await;
         let mut pings = 0;
         while let Ok(event) = told.try_recv() {

@@ -53,6 +53,10 @@ struct SentPress {
 #[derive(Debug, Default)]
 pub struct Drive {
     pub releases: KeyReleases,
+    /// True if a press goes on by itself until any key, at most 5 s. Only where releases are guessed.
+    pub latches: bool,
+    /// Time after which a held key repeats first on this terminal, once it is known.
+    pub first_repeat: Option<Duration>,
     latch: Option<Latch>,
     /// Epoch of our control, as far as we know.
     epoch: Option<u64>,
@@ -67,6 +71,8 @@ pub struct Drive {
     /// The car has not reported the end of the last press. If the link is lost now, the lease may
     /// have stopped the car.
     unacknowledged: bool,
+    /// The press that was held when the way to the car was lost.
+    lost_press: Option<PressId>,
     /// Epoch of the control that we gave back; the router may not have confirmed it.
     released_epoch: Option<u64>,
 }
@@ -88,8 +94,44 @@ impl Drive {
             latch: self.latch.or(Some(Latch::Disarmed)),
             hold: self.hold.take(),
             number: self.number,
+            first_repeat: self.first_repeat,
+            lost_press: self.lost_press,
             ..Self::new(self.releases)
         };
+    }
+
+    /// Drives another car. What is known of the keyboard stays.
+    pub fn change_car(&mut self) {
+        *self = Self {
+            first_repeat: self.first_repeat,
+            ..Self::new(self.releases)
+        };
+    }
+
+    /// Motion by a tap, where releases are guessed.
+    pub fn tap(&self) -> Duration {
+        hold::tap(self.first_repeat)
+    }
+
+    /// Returns true while a press goes on by itself, or is about to.
+    pub fn is_latched(&self) -> bool {
+        (self.press.is_some() || self.waiting_since.is_some())
+            && self.hold.as_ref().is_some_and(Hold::is_latch)
+    }
+
+    /// Ends a press that goes on by itself, for any key. An arrow key that does it moves nothing while it
+    /// is held.
+    pub fn end_latched(&mut self, key: Option<Direction>, now: Instant) -> Vec<DriveOrder> {
+        if !self.is_latched() {
+            return Vec::new();
+        }
+        self.waiting_since = None;
+        self.hold = key.map(|direction| {
+            let mut hold = Hold::key(direction, self.releases, now);
+            hold.void();
+            hold
+        });
+        self.release()
     }
 
     /// The session that controls the car; none, if we have just given control back.
@@ -105,6 +147,7 @@ impl Drive {
     pub fn state(&self, facts: &DriveFacts) -> DriveState {
         match (self.press, self.latch) {
             _ if !facts.is_up => DriveState::Offline,
+            _ if facts.is_silent => DriveState::NoAnswer,
             (Some(press), _) => DriveState::Driving(press.direction),
             (None, Some(Latch::Stopped)) => DriveState::Stopped,
             (None, Some(Latch::Failsafe)) => DriveState::Failsafe,
@@ -112,6 +155,34 @@ impl Drive {
                 DriveState::Armed
             }
             (None, _) => DriveState::View,
+        }
+    }
+
+    /// Returns true as long as what this reason speaks of is so.
+    pub fn holds(&self, why: &Blocked, facts: &DriveFacts) -> bool {
+        match why {
+            Blocked::Offline => !facts.is_up,
+            Blocked::Silent => facts.is_silent,
+            Blocked::StopFailed => facts.stop_failed,
+            Blocked::Unsettled => facts.obstacle() == Some(Blocked::Unsettled),
+            Blocked::TooSlow(_) | Blocked::PulseOnly(_) => {
+                !facts.is_silent && facts.round_trip.is_some_and(|rtt| rtt > PULSES_ONLY)
+            }
+            Blocked::Held(name) | Blocked::Asked(name) => {
+                *self.holder(facts) == ControlHolder::Other(name.clone())
+            }
+            Blocked::NeedsArming
+            | Blocked::NoStop(_)
+            | Blocked::Lease
+            | Blocked::ControlGone
+            | Blocked::Late(_)
+            | Blocked::InputDead => self.latch.is_some(),
+            Blocked::StoppedByAnother | Blocked::Refused(_) => self.press.is_none(),
+            Blocked::MayNot
+            | Blocked::KeyHeld
+            | Blocked::StillHeld
+            | Blocked::NoAnswer
+            | Blocked::NoCommand => true,
         }
     }
 
@@ -149,6 +220,9 @@ impl Drive {
         facts: &DriveFacts,
     ) -> Vec<DriveOrder> {
         let now = facts.now;
+        if kind != KeyEventKind::Release && self.is_latched() {
+            return self.end_latched(Some(direction), now);
+        }
         let is_same = |hold: &&mut Hold| !hold.is_pad() && hold.direction == direction;
         let held = self.hold.as_mut().filter(is_same);
         match (kind, held) {
@@ -165,10 +239,17 @@ impl Drive {
             {
                 let doubtful = hold.may_be_held_on(now);
                 hold.repeated(now);
+                self.first_repeat = hold.first_repeat().or(self.first_repeat);
                 Vec::from_iter(doubtful.then_some(DriveOrder::Report(Blocked::StillHeld)))
             }
             (KeyEventKind::Press, _) => {
-                self.key_down(Hold::key(direction, self.releases, now), facts)
+                let hold = match self.latches {
+                    true => Hold::latch(direction, now),
+                    false => Hold::key(direction, self.releases, now)
+                        .with_first_repeat(self.first_repeat)
+                        .after(self.hold.as_ref()),
+                };
+                self.key_down(hold, facts)
             }
         }
     }
@@ -301,6 +382,12 @@ impl Drive {
         }
     }
 
+    /// The press whose end is the reason of a failsafe.
+    pub fn failed_press(&self) -> Option<PressId> {
+        let is_failsafe = self.latch == Some(Latch::Failsafe);
+        is_failsafe.then(|| self.last_id().or(self.lost_press))?
+    }
+
     fn last_id(&self) -> Option<PressId> {
         self.last_press.map(|(id, ..)| id)
     }
@@ -309,7 +396,7 @@ impl Drive {
         let last = self.last_id();
         let is_ours = |press: Option<PressId>| press.is_some() && press == last;
         let why = match event {
-            MotionEvent::Over { press, cause } if is_ours(*press) => {
+            MotionEvent::Over { press, cause, .. } if is_ours(*press) => {
                 self.unacknowledged = false;
                 match cause {
                     StopCause::Lease | StopCause::Watchdog => Some(Blocked::Lease),
@@ -334,6 +421,16 @@ impl Drive {
             MotionEvent::Stands => {
                 self.unacknowledged = self.press.is_some();
                 None
+            }
+            // Nothing was tried: the car has no stop command, and stands.
+            MotionEvent::Stopped {
+                failure: Some(failure),
+                ..
+            } if failure.tries == 0 && self.latch == Some(Latch::Stopped) => {
+                self.latch = Some(Latch::Disarmed);
+                return vec![DriveOrder::Report(Blocked::NoStop(
+                    failure.said.to_string(),
+                ))];
             }
             // Between a pulse and the first repeat of its key nothing moves. A stop then means that
             // the repeats must not move the car.
@@ -360,10 +457,12 @@ impl Drive {
         let mut orders = Vec::new();
         if !facts.is_up {
             if self.press.is_some() || self.is_armed() {
-                self.latch = Some(match self.press.is_some() || self.unacknowledged {
-                    true => Latch::Failsafe,
-                    false => Latch::Disarmed,
-                });
+                if self.press.is_some() || self.unacknowledged {
+                    self.lost_press = self.last_id();
+                    self.latch = Some(Latch::Failsafe);
+                }
+                // A reason that is shown already stays.
+                self.latch.get_or_insert(Latch::Disarmed);
                 self.end_press();
                 self.unacknowledged = false;
                 self.epoch = None;
@@ -477,6 +576,8 @@ impl Drive {
             }));
         }
         let held = self.hold.as_ref().filter(|hold| !hold.is_finished);
+        // Nobody may be there who would notice that the car is not heard.
+        let held = held.filter(|hold| !(hold.is_latch() && facts.is_silent));
         if held.is_none_or(|hold| now >= hold.moves_until()) {
             orders.extend(self.release());
             if let Some(hold) = self.hold.as_mut() {

@@ -14,11 +14,15 @@ use crossterm::event::Event::{Key, Resize as Size};
 use crossterm::event::KeyEventKind;
 use ratatui::Frame;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
+use crate::app::past_cars::PastCars;
 use crate::app::run_log::RunLog;
+use crate::app::wall_clock::WallClock;
 use crate::app::{App, AppSetup, Effect, Event};
+use crate::camera::{self, CameraEvent, CameraView};
 use crate::connection::{self, ConnectionEvent, RouterTarget, ToRouter};
+use crate::desk_log::DeskLog;
 use crate::drive::LATE;
 use crate::exit_code::{ERROR, HUNG_UP, INTERRUPTED, TERMINATED};
 use crate::keymap::{self, Action};
@@ -29,6 +33,10 @@ use crate::view;
 
 /// Shortest time between two drawings: 30 a second.
 const FRAME: Duration = Duration::from_millis(33);
+/// Pause between two pings of the router, so that a silence is shown soon.
+const PING: Duration = Duration::from_millis(250);
+/// Pause of the camera's pictures after a drawing, in times that the drawing took.
+const PICTURE_PAUSE: u32 = 4;
 /// Most messages of the router that wait for the application.
 const WAITING: usize = 1024;
 /// Longest regular teardown; after that the program exits without it.
@@ -58,7 +66,7 @@ pub(crate) enum ScreenSource {
     /// A router.
     Live(RouterTarget),
     /// A past log with this name.
-    Past(String, Box<RunLog>),
+    Past(String, Box<(RunLog, PastCars)>),
 }
 
 /// Shows the screens until the operator quits or the program is told to end.
@@ -79,16 +87,22 @@ pub(crate) async fn run(
     let size = screen.terminal.get_frame().area();
     setup.size = (size.width, size.height);
     let mut app = App::new(setup, Instant::now());
+    app.clock = WallClock::local(Instant::now());
     let (input_to, input) = mpsc::channel(input::WAITING);
     let reader = InputReader::start(input_to)?;
     let (events_to, router) = mpsc::channel(WAITING);
     let (to_router, requests) = mpsc::unbounded_channel();
+    let (wanted, wanted_picture) = watch::channel(None);
+    let (pictures_to, pictures) = mpsc::channel(1);
     let connection = match source {
         ScreenSource::Live(target) => {
-            Some(tokio::spawn(connection::run(target, events_to, requests)))
+            tokio::spawn(camera::run(target.clone(), wanted_picture, pictures_to));
+            let connection = connection::run(target, PING, events_to, requests);
+            Some(tokio::spawn(connection))
         }
-        ScreenSource::Past(file, log) => {
-            app.replay(file, *log);
+        ScreenSource::Past(file, past) => {
+            let (log, cars) = *past;
+            app.replay(file, log, cars);
             None
         }
     };
@@ -99,7 +113,10 @@ pub(crate) async fn run(
         reader,
         router,
         to_router,
+        wanted,
+        pictures,
         end_requests,
+        desk_log: DeskLog::default(),
     };
     let (ended, input) = shell.run(&mut screen).await;
     ending.store(true, Ordering::SeqCst);
@@ -169,7 +186,10 @@ struct EventLoop {
     reader: InputReader,
     router: mpsc::Receiver<ConnectionEvent>,
     to_router: mpsc::UnboundedSender<ToRouter>,
+    wanted: watch::Sender<Option<CameraView>>,
+    pictures: mpsc::Receiver<CameraEvent>,
     end_requests: mpsc::Receiver<EndRequest>,
+    desk_log: DeskLog,
 }
 
 impl EventLoop {
@@ -197,6 +217,7 @@ impl EventLoop {
             .unwrap_or_else(Instant::now);
         let mut code = ExitCode::SUCCESS;
         let mut plan = LoopPlan::new(Duration::ZERO);
+        let mut picture_due = Instant::now();
         loop {
             let late = plan.lateness();
             if late > LATE && self.apply(Event::Late(late), screen)?.is_break() {
@@ -208,6 +229,10 @@ impl EventLoop {
                 screen
                     .terminal
                     .draw(|frame| (self.parts.render)(frame, &self.app))?;
+                // A terminal that takes long gets fewer pictures, and goes on to show what the car does.
+                let took = drawn.elapsed();
+                self.app.note_drawing(took);
+                picture_due = Instant::now() + took * PICTURE_PAUSE;
             }
             let mut wait = self.app.next_tick();
             if self.app.dirty {
@@ -241,11 +266,17 @@ impl EventLoop {
                 event = self.router.recv(), if !self.router.is_closed() || !self.router.is_empty() => {
                     event.map(Event::Connection)
                 }
+                event = self.pictures.recv(), if picture_due <= Instant::now() && !self.pictures.is_closed() => {
+                    event.map(Event::Camera)
+                }
                 () = tokio::time::sleep(wait) => None,
             };
             let tick = Event::Tick {
                 input_seen: self.reader.seen(),
             };
+            if !self.app.is_replay() {
+                self.app.clock.set(Instant::now());
+            }
             let event = event.into_iter().chain(stale).chain([tick]);
             let mut next = ControlFlow::Continue(());
             for event in event {
@@ -274,10 +305,8 @@ impl EventLoop {
         for effect in (self.parts.update)(&mut self.app, event, Instant::now()) {
             match effect {
                 Effect::Send(message) => {
+                    self.desk_log.sent(&message, &self.app);
                     let _ = self.to_router.send(ToRouter::Send(message));
-                }
-                Effect::PingEvery(every) => {
-                    let _ = self.to_router.send(ToRouter::PingEvery(every));
                 }
                 Effect::Save { name, text } => {
                     let saved = save(&name, &text)
@@ -285,11 +314,16 @@ impl EventLoop {
                         .map_err(|why| why.to_string());
                     (self.parts.update)(&mut self.app, Event::Saved(saved), Instant::now());
                 }
+                Effect::Camera(view) => {
+                    self.wanted.send_replace(view);
+                }
                 Effect::AllKeys(wanted) => screen.all_keys(wanted)?,
                 Effect::Mouse(wanted) => screen.mouse(wanted)?,
+                Effect::Copy(text) => screen.copy(text)?,
                 Effect::Quit => next = ControlFlow::Break(()),
             }
         }
+        self.desk_log.shown(&self.app);
         if let Some(size) = new_size {
             screen.resize(size)?;
         }

@@ -48,6 +48,24 @@ pub enum Action {
     Last,
     Enter,
     Filter,
+    /// Have a press go on until any key, or no longer.
+    Latch,
+    /// Show the camera's picture smaller, larger, or not.
+    Picture,
+    /// Show the output of the run whole.
+    Output,
+    /// Put what is shown or selected into the clipboard.
+    Copy,
+    /// Order the cars by something else.
+    Order,
+    StopAll,
+    Palette,
+    /// Move through the timeline by this many steps.
+    Scrub(i8),
+    /// Show a shorter time on it, or a longer one.
+    Zoom {
+        closer: bool,
+    },
     Freeze,
     Save,
     Arguments,
@@ -73,6 +91,8 @@ pub struct KeyBinding {
 const ALL: &[Screen] = &Screen::ALL;
 const DRIVE: &[Screen] = &[Screen::Drive];
 const LISTS: &[Screen] = &[Screen::Fleet, Screen::Log, Screen::Commands];
+const FLEET: &[Screen] = &[Screen::Fleet];
+const FILTERED: &[Screen] = &[Screen::Fleet, Screen::Log];
 const LOG: &[Screen] = &[Screen::Log];
 const COMMANDS: &[Screen] = &[Screen::Commands];
 
@@ -112,7 +132,8 @@ const fn with_control(binding: KeyBinding) -> KeyBinding {
 
 #[rustfmt::skip]
 pub const BINDINGS: &[KeyBinding] = &[
-    key(KeyCode::Char(' '), ALL, Action::Stop, "Space", "STOP", "stop the car, whoever drives; press a to go on"),
+    key(KeyCode::Char(' '), ALL, Action::Stop, "Space", "STOP", "stop the car, whoever drives; [a] goes on"),
+    with_control(key(KeyCode::Char('x'), ALL, Action::Stop, "Ctrl-X", "", "the same, also while a text is typed")),
     drives(key(KeyCode::Up, DRIVE, Action::Move(Direction::Forward), "↑ ↓ ← →", "drive", "hold to drive, let go to stop; takes control if it is free")),
     drives(key(KeyCode::Down, DRIVE, Action::Move(Direction::Back), "↓", "", "")),
     drives(key(KeyCode::Left, DRIVE, Action::Move(Direction::Left), "←", "", "")),
@@ -121,17 +142,33 @@ pub const BINDINGS: &[KeyBinding] = &[
     drives(key(KeyCode::Char('g'), DRIVE, Action::Grant, "g", "", "hand control to the one who asks")),
     drives(key(KeyCode::Char('n'), DRIVE, Action::Deny, "n", "", "keep control")),
     drives(key(KeyCode::Char('S'), DRIVE, Action::Seize, "S", "", "seize control (admin keys only)")),
-    key(KeyCode::Up, LISTS, Action::Lines(-1), "↑ ↓", "", "move the selection"),
+    drives(key(KeyCode::Char('L'), DRIVE, Action::Latch, "L", "", "a press goes on by itself: any key or 5 s stops; for KEYS tap")),
+    key(KeyCode::Char('v'), DRIVE, Action::Picture, "v", "", "show the camera's picture: small, large, off"),
+    key(KeyCode::Char(','), DRIVE, Action::Scrub(-1), ", .", "", "through the timeline; also ← → while nothing would drive by them"),
+    key(KeyCode::Char('.'), DRIVE, Action::Scrub(1), ".", "", ""),
+    key(KeyCode::Char('+'), DRIVE, Action::Zoom { closer: true }, "+ -", "", "a shorter or longer timeline"),
+    key(KeyCode::Char('='), DRIVE, Action::Zoom { closer: true }, "=", "", ""),
+    key(KeyCode::Char('-'), DRIVE, Action::Zoom { closer: false }, "-", "", ""),
+    key(KeyCode::End, DRIVE, Action::Last, "End", "", "back to the present"),
+    key(KeyCode::Up, LISTS, Action::Lines(-1), "↑ ↓ j k", "", "move the selection"),
     key(KeyCode::Down, LISTS, Action::Lines(1), "↓", "", ""),
+    key(KeyCode::Char('k'), LISTS, Action::Lines(-1), "k", "", ""),
+    key(KeyCode::Char('j'), LISTS, Action::Lines(1), "j", "", ""),
     key(KeyCode::PageUp, LISTS, Action::Pages(-1), "PgUp PgDn", "", "by a page"),
     key(KeyCode::PageDown, LISTS, Action::Pages(1), "PgDn", "", ""),
     key(KeyCode::Home, LISTS, Action::First, "Home", "", "to the first line"),
     key(KeyCode::End, LISTS, Action::Last, "End", "", "to the last line; in the log, follow again"),
-    key(KeyCode::Enter, LISTS, Action::Enter, "Enter", "open", "drive the link, show the run whole, run the command"),
-    key(KeyCode::Char('/'), LOG, Action::Filter, "/", "filter", "show only runs with these words"),
+    key(KeyCode::Enter, FLEET, Action::Enter, "Enter", "drive", "pin the car, and drive it"),
+    key(KeyCode::Enter, LOG, Action::Enter, "Enter", "open", "show the run whole"),
+    drives(key(KeyCode::Enter, COMMANDS, Action::Enter, "Enter", "run", "run the command; asks first where it moves the car")),
+    key(KeyCode::Char('/'), FILTERED, Action::Filter, "/", "filter", "show only what has these words"),
+    key(KeyCode::Char('o'), FLEET, Action::Order, "o", "order", "order by port, name, round trip, runs"),
+    key(KeyCode::Char('X'), FLEET, Action::StopAll, "X", "STOP ALL", "stop all cars; asks once"),
     key(KeyCode::Char('f'), LOG, Action::Freeze, "f", "freeze", "freeze the log, and let it go on"),
     key(KeyCode::Char('s'), LOG, Action::Save, "s", "save", "save what is shown as JSON lines"),
     drives(key(KeyCode::Char('e'), COMMANDS, Action::Arguments, "e", "arguments", "run the command with arguments")),
+    key(KeyCode::Char('o'), COMMANDS, Action::Output, "o", "output", "show the output whole: it follows, scrolls, / searches"),
+    key(KeyCode::Char('y'), LISTS, Action::Copy, "y", "", "copy the page, the run, the output to the clipboard"),
     drives(key(KeyCode::Char('x'), COMMANDS, Action::Cancel, "x", "end", "end the run")),
     key(KeyCode::Esc, ALL, Action::Escape, "Esc", "", "stand and give control back; close, go back"),
     key(KeyCode::Tab, ALL, Action::Turn { back: false }, "Tab", "", "next screen"),
@@ -140,6 +177,7 @@ pub const BINDINGS: &[KeyBinding] = &[
     key(KeyCode::Char('2'), ALL, Action::Go(Screen::Drive), "2", "", ""),
     key(KeyCode::Char('3'), ALL, Action::Go(Screen::Log), "3", "", ""),
     key(KeyCode::Char('4'), ALL, Action::Go(Screen::Commands), "4", "", ""),
+    key(KeyCode::Char(':'), ALL, Action::Palette, ":", "", "find an action by its words"),
     key(KeyCode::Char('?'), ALL, Action::Help, "?", "help", "this page"),
     key(KeyCode::Char('q'), ALL, Action::Quit, "q", "quit", "stop, disarm and quit"),
     with_control(key(KeyCode::Char('c'), ALL, Action::Quit, "Ctrl-C", "", "the same, a second time at once")),

@@ -13,13 +13,18 @@ use std::process::ExitCode;
 use p2p_shared::logging;
 
 pub mod app;
+pub mod camera;
 mod cli;
 pub mod config;
 pub mod connection;
+mod desk_log;
 pub mod drive;
 mod event_loop;
 mod exit_code;
+mod incident;
 pub mod keymap;
+pub mod picture;
+pub mod routers;
 pub mod screen;
 mod terminal;
 #[cfg(test)]

@@ -2,5 +2,6 @@
 
 pub mod help;
 pub mod layout;
+pub mod output;
 pub mod run_page;
 pub mod theme;

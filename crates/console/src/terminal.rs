@@ -8,6 +8,7 @@ mod stderr;
 use std::io::{self, IsTerminal, Stdout, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crossterm::clipboard::CopyToClipboard;
 use crossterm::event::{
     DisableBracketedPaste, DisableFocusChange, DisableMouseCapture, EnableBracketedPaste,
     EnableFocusChange, EnableMouseCapture, KeyboardEnhancementFlags, PopKeyboardEnhancementFlags,
@@ -119,6 +120,11 @@ impl TerminalScreen {
         } else {
             execute!(out, PopKeyboardEnhancementFlags)
         }
+    }
+
+    /// Puts a text into the terminal's clipboard, if the terminal lets programs do so.
+    pub(crate) fn copy(&mut self, text: String) -> io::Result<()> {
+        execute!(io::stdout(), CopyToClipboard::to_clipboard_from(text))
     }
 
     /// Switches the report of the mouse on or off.

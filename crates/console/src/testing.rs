@@ -14,6 +14,7 @@ use p2p_shared::protocol::{
 use crate::app::{App, AppSetup, ConnectionState, Effect, Event};
 use crate::connection::ConnectionEvent;
 use crate::drive::KeyReleases;
+use crate::screen::theme::Colours;
 
 /// A run that has ended with 0; its number is also its time.
 pub(crate) fn run(number: u64, command: &str) -> RunInfo {
@@ -81,6 +82,10 @@ pub(crate) fn link(service_port: u16, name: &str) -> LinkInfo {
         moving: None,
         stop_failed: false,
         router: None,
+        epoch: None,
+        silent_ms: None,
+        stop_failure: None,
+        past: false,
     }
 }
 
@@ -103,6 +108,7 @@ impl Bench {
             wanted: None,
             readonly: false,
             colour: true,
+            colours: Colours::All,
             releases: KeyReleases::Reported,
             size,
         };
@@ -207,6 +213,11 @@ impl Bench {
         for c in text.chars() {
             self.key(KeyCode::Char(c));
         }
+    }
+
+    pub(crate) fn control_key(&mut self, letter: char) {
+        let key = KeyEvent::new(KeyCode::Char(letter), KeyModifiers::CONTROL);
+        self.event(Event::Terminal(Input::Key(key)));
     }
 
     /// Takes the messages to the router since the last call, except which car is watched.

@@ -41,6 +41,13 @@ pub fn cell(text: &str, columns: usize) -> String {
     shown
 }
 
+/// Finds the name that was likely meant. It is so for clap's options, too: 0.7 is clap's limit.
+pub fn closest<'a>(said: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let likeness = |name| strsim::jaro_winkler(said, name);
+    let best = names.max_by(|a, b| likeness(a).total_cmp(&likeness(b)))?;
+    (likeness(best) > 0.7).then_some(best)
+}
+
 /// Breaks escaped text into lines of this many columns.
 pub fn wrapped(text: &str, columns: usize) -> Vec<String> {
     let mut lines = vec![String::new()];

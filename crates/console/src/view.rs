@@ -3,10 +3,9 @@
 //! ```text
 //!   ┌ header ─ screens, router, key ─────────┐
 //!   ├ state ── word, car, driver, RTT, KEYS ─┤   STOP FAILED fills both
-//!   ├ banner ─ a lost hop, a request ────────┤   only when there is one
+//!   ├ banner ─ a lost hop, a request, a notice ─┤   its rows are kept free
 //!   │ body ─── the screen's panes            │
-//!   ├ line ─── a notice, or what is typed ───┤
-//!   └ footer ─ keys ─────────────────────────┘
+//!   └ footer ─ keys, or what is typed ───────┘
 //! ```
 
 mod commands;
@@ -17,9 +16,11 @@ mod header;
 mod log;
 mod overlay;
 mod pad;
+mod picture;
 mod round_trips;
 mod runs;
 mod strip;
+mod timeline;
 mod too_small;
 
 use p2p_shared::text::is_hidden;
@@ -54,8 +55,13 @@ fn render_panes(frame: &mut Frame<'_>, app: &App) {
     let areas = app.areas();
     header::render(frame, areas.header, app);
     header::render_banner(frame, areas.banner, app);
+    if let Some(actions) = app.palette() {
+        overlay::render_palette(frame, areas.body, app, &actions);
+        return footer::render(frame, areas.footer, app);
+    }
     match (app.overlay, app.screen) {
         (Some(over), _) => overlay::render(frame, areas.body, app, over),
+        (None, Screen::Drive) if app.is_replay() => drive::render_past(frame, areas.body, app),
         (None, Screen::Fleet) => fleet::render(frame, areas.body, app),
         (None, Screen::Drive) if app.link().is_none() => fleet::render(frame, areas.body, app),
         (None, Screen::Drive) if areas.shape == ScreenShape::Strip => {
@@ -65,7 +71,6 @@ fn render_panes(frame: &mut Frame<'_>, app: &App) {
         (None, Screen::Log) => log::render(frame, areas.body, app),
         (None, Screen::Commands) => commands::render(frame, areas.body, app),
     }
-    footer::render_line(frame, areas.line, app);
     footer::render(frame, areas.footer, app);
 }
 

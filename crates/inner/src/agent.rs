@@ -2,16 +2,20 @@
 
 use std::sync::Arc;
 
+use p2p_shared::bounded::Text;
 use p2p_shared::logging::LoggedReasons;
 use p2p_shared::names::{InstanceId, LinkName};
 use p2p_shared::net::dialer::{self, RouterAddress};
 use p2p_shared::net::reconnect::Reconnect;
-use p2p_shared::protocol::{LinkHello, Rejection};
+use p2p_shared::os::sd_notify;
+use p2p_shared::protocol::{LinkHello, PastEvent, Rejection};
+use p2p_shared::text::Escaped;
 use p2p_shared::timing;
 use p2p_shared::websocket::MessageSocket;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::SOFTWARE;
 use crate::camera::{RouterPlace, WatchTicket};
 use crate::clock;
 use crate::config::Config;
@@ -19,6 +23,11 @@ use crate::dispatch::Dispatcher;
 use crate::drive::DriveRequest;
 use crate::run::Outbox;
 use crate::session::{Session, SessionEnd, Welcome, greet};
+
+/// Beginning of what systemd is told once the link is up; the page's address follows.
+pub(crate) const LINKED: &str = "link up: ";
+/// Beginning of the status of an inner whom the router refuses until somebody changes something.
+pub(crate) const REFUSED: &str = "refused: ";
 
 /// State of the link.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,6 +79,13 @@ impl Agent {
             }
             let why = end.to_string();
             let retry_ms = timing::millis(pause);
+            let is_only_one = self.config.routers.len() == 1;
+            let what = if is_only_one && end.lasts() {
+                REFUSED
+            } else {
+                "no link: "
+            };
+            sd_notify::status(&format!("{what}{}", Escaped(&why)));
             if logged.is_new(&why) {
                 tracing::warn!(why, retry_ms, "no link");
             } else {
@@ -113,6 +129,7 @@ impl Agent {
             name,
             service_port,
             media,
+            host,
         } = welcome;
         self.reconnect.connected();
         logged.clear();
@@ -124,17 +141,26 @@ impl Agent {
             address: tcp.and_then(|tcp| tcp.peer_addr().ok()),
             media: media.map(Arc::new),
         };
-        let host = dialer::bracketed(&router.host);
+        let at = match host {
+            Some(host) => format!("{}:{}", Escaped(host.raw()), router.port),
+            None => format!("{}:{service_port}", dialer::bracketed(&router.host)),
+        };
         let scheme = if socket.get_ref().is_tls() {
             "https"
         } else {
             "http"
         };
-        tracing::info!(name = %name, %router, "link up: {scheme}://{host}:{service_port}/");
+        let page = format!("{scheme}://{at}/");
+        tracing::info!(name = %name, %router, "link up: {page}");
+        sd_notify::status(&format!("{LINKED}{page}"));
         self.state.send_replace(LinkState::Up {
             name: name.clone(),
             service_port,
             router: router.clone(),
+        });
+        let ring = self.dispatcher.reporter.ring().clone();
+        ring.note(PastEvent::LinkUp {
+            router: Text::new(router.to_string()),
         });
         self.dispatcher.drive.send(DriveRequest::Linked);
         let session = Session {
@@ -150,6 +176,9 @@ impl Agent {
             watched: false,
         };
         let end = session.serve().await;
+        ring.note(PastEvent::LinkLost {
+            why: Text::new(end.to_string()),
+        });
         if let Some(camera) = &self.camera {
             camera.send_replace(None);
         }
@@ -169,9 +198,10 @@ impl Agent {
             identity: self.config.identity.clone(),
             instance: self.instance,
             clock_ms: clock::now_ms(),
-            software: concat!("p2p-inner ", env!("CARGO_PKG_VERSION")).into(),
+            software: SOFTWARE.into(),
             motion: self.config.motion.clone(),
             camera: self.camera.is_some(),
+            past: true,
             dial: self.dials,
         }
     }

@@ -142,6 +142,30 @@ impl Catalog {
         Ok(commands)
     }
 
+    /// Says what the directory lacks to drive the car; `None`: nothing, or a worker may serve it.
+    pub(crate) fn lacking(
+        &self,
+        stop: &CommandName,
+        motions: &[CommandName],
+    ) -> io::Result<Option<String>> {
+        if !self.workers()?.is_empty() {
+            return Ok(None);
+        }
+        let listed = self.list()?;
+        let has = |name: &CommandName| listed.iter().any(|it| it.name == *name);
+        let names: Vec<_> = motions.iter().map(CommandName::as_str).collect();
+        let there_is_no = match (has(stop), motions.iter().any(has)) {
+            (true, true) => return Ok(None),
+            (false, true) => format!("`{stop}`"),
+            (true, false) => names.join(", "),
+            (false, false) => format!("`{stop}`, and none of {}", names.join(", ")),
+        };
+        Ok(Some(format!(
+            "to drive, {} lacks {there_is_no}: `p2p-inner setup` puts samples into an empty directory",
+            shown(&self.path)
+        )))
+    }
+
     fn find(&self, name: &CommandName) -> Result<CommandFile, Unusable> {
         let folder = self.folder();
         let folder = folder.map_err(|error| unusable_folder(&self.path, &error))?;

@@ -19,7 +19,7 @@ use crate::run::{Failure, Run};
 mod listing;
 mod worker_handle;
 
-pub(crate) use listing::CommandListing;
+pub(crate) use listing::{Listing, Question};
 pub(crate) use worker_handle::{
     AcceptedCall, WorkerCall, WorkerHandle, WorkerQueue, WorkerRequest,
 };

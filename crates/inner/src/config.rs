@@ -7,7 +7,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::Context;
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser, Subcommand};
 use p2p_shared::key::Key;
 use p2p_shared::names::{CommandName, Identity, LinkName, NameError};
@@ -15,10 +15,14 @@ use p2p_shared::net::dialer::{RouterAddress, parse_host, parse_router};
 use p2p_shared::net::reconnect;
 use p2p_shared::os::NoStateDir;
 use p2p_shared::protocol::MotionInfo;
-use p2p_shared::settings::{CommandLine, CommonOptions, CommonTask, Settings};
+use p2p_shared::settings::{self, CommandLine, CommonOptions, CommonTask, Settings};
 use p2p_shared::{key, os};
 
 use crate::identity;
+
+pub(crate) mod setup_options;
+
+use setup_options::SetupOptions;
 
 /// Time limit of a worker's announcement: Python's imports take 10 s on a small Pi.
 pub const WORKER_HELLO: Duration = Duration::from_secs(30);
@@ -49,9 +53,15 @@ pub struct Config {
     pub motion: MotionInfo,
     /// The guardian's arguments; `None`: nobody stops the car if this process dies.
     pub guardian: Option<Vec<OsString>>,
+    /// Path of the files of the car's past: see `ring`; `None`: it is kept in memory only.
+    pub ring: Option<PathBuf>,
     /// The camera's program and its arguments, if there is one.
     pub camera: Option<Vec<String>>,
 }
+
+/// Names of the commands that move the car, and of the one that stops it.
+pub(crate) const DEFAULT_MOTION: &str = "forward,back,left,right";
+pub(crate) const DEFAULT_STOP: &str = "stop";
 
 /// Name of a link whose machine has no host name that can be one.
 const UNNAMED: &str = "inner";
@@ -65,7 +75,10 @@ const MAX_TIMEOUT: u64 = 7 * 24 * 3600;
     name = "p2p-inner",
     version,
     subcommand_negates_reqs = true,
+    override_usage = "p2p-inner setup [INVITATION]\n       \
+        p2p-inner [OPTIONS] <ROUTER_HOST> <ROUTER_PORT> <SERVICE_PORT>",
     before_help = "Examples:\n  \
+        p2p-inner setup p2pi1_…        with what the router has printed; then `p2p-inner` alone starts it\n  \
         p2p-inner router.example.org 8888 9000\n  \
         p2p-inner router.example.org 8888 9000 --name car --commands ~/car/command\n  \
         p2p-inner a.example.org,b.example.org 8888 9000    a second router stands by\n  \
@@ -106,10 +119,10 @@ pub struct Options {
     pub max_runs: u16,
     /// The commands that move the car, 16 at most: forward, back, left, right
     #[arg(long, value_name = "A,B,C,D", value_delimiter = ',',
-        num_args = 1.., default_value = "forward,back,left,right")]
+        num_args = 1.., default_value = DEFAULT_MOTION)]
     pub motion: Vec<CommandName>,
     /// The command that stops the car; it may run more than once
-    #[arg(long, value_name = "NAME", default_value = "stop")]
+    #[arg(long, value_name = "NAME", default_value = DEFAULT_STOP)]
     pub stop_command: CommandName,
     /// How long a motion by /cgi or send lasts, in seconds; 0: until somebody stops it
     #[arg(long, value_name = "SECONDS", default_value = "2",
@@ -128,8 +141,9 @@ pub struct Options {
     /// way, may run commands here
     #[arg(long)]
     pub open: bool,
-    /// Where this machine keeps its identity, for routers that run without keys, and what tells it
-    /// that an inner of the same key and service port already runs here
+    /// Where this machine keeps its identity, for routers that run without keys, what moved and stopped
+    /// it (16 MiB at most for each name), and what tells it that an inner of the same key and service port already
+    /// runs here
     /// [default: $XDG_STATE_HOME/p2prouter or ~/.local/state/p2prouter]
     #[arg(long, value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
@@ -154,8 +168,22 @@ impl FromStr for RouterHosts {
 /// What to do instead of running.
 #[derive(Debug, Subcommand)]
 pub enum Task {
+    /// Set this machine up: redeem an invitation for a key, write the settings, and start at boot where systemd
+    /// runs. Asks for what is not said
+    Setup(SetupOptions),
     #[command(flatten)]
     Common(CommonTask),
+    /// Say what keeps commands from being run: started by `setup`, as the user of the service
+    #[command(hide = true)]
+    CheckCommands {
+        /// The command directory
+        directory: PathBuf,
+        /// The stop command
+        stop: CommandName,
+        /// The commands that move the car
+        #[arg(value_delimiter = ',')]
+        motions: Vec<CommandName>,
+    },
     /// Watch over an inner that drives: started by it, and by nobody else
     #[command(hide = true)]
     Guardian {
@@ -165,6 +193,9 @@ pub enum Task {
         stop: CommandName,
         /// The number of the inner's process
         inner: u32,
+        /// The files of the car's past, for what the guardian does
+        #[arg(long)]
+        ring: Option<PathBuf>,
     },
 }
 
@@ -173,6 +204,36 @@ impl Settings for Options {
     fn used_by(_subcommand: &str) -> Option<&'static [&'static str]> {
         Some(&[])
     }
+}
+
+/// Reads the settings of this process, as [`settings::parse`] does: if nobody says which router, those that
+/// `setup` has written.
+pub fn parse() -> Options {
+    let words: Vec<OsString> = std::env::args_os().collect();
+    let written = key::config_dir().map(|dir| dir.join("inner.toml"));
+    parse_from(words, &|name| std::env::var_os(name), written).unwrap_or_else(|error| error.exit())
+}
+
+fn parse_from(
+    words: Vec<OsString>,
+    environment: &dyn Fn(&str) -> Option<OsString>,
+    written: Option<PathBuf>,
+) -> Result<Options, clap::Error> {
+    settings::try_parse_from(words.clone(), environment).or_else(|error| {
+        let is_host = |missing: &String| missing == "<ROUTER_HOST>";
+        let is_without_router = match error.get(ContextKind::InvalidArg) {
+            Some(ContextValue::Strings(missing)) => missing.iter().any(is_host),
+            _ => false,
+        };
+        let has_config = environment("P2P_CONFIG").is_some_and(|path| !path.is_empty());
+        match written.filter(|path| is_without_router && !has_config && path.exists()) {
+            Some(path) => {
+                let more = ["--config".into(), path.into()];
+                settings::try_parse_from(words.into_iter().chain(more), environment)
+            }
+            None => Err(error),
+        }
+    })
 }
 
 impl Options {
@@ -204,12 +265,18 @@ impl Options {
         let identity = match &key {
             // The router knows the inner by its key, so nothing needs to be kept.
             Some(key) => key.id().to_string().parse()?,
-            None => identity::load_or_make(&state_dir?)?,
+            None => identity::load_or_make(state_dir.as_ref().map_err(|error| *error)?)?,
         };
+        let name = self.name.map_or_else(host_name, Ok)?;
+        let ring = state_dir.ok().map(|folder| {
+            let name = name.as_str().replace('%', "%25");
+            let name = name.replace('/', "%2F").replace('.', "%2E");
+            folder.join("past").join(format!("{identity}.{name}"))
+        });
         Ok(Config {
             routers,
             service_port,
-            name: self.name.map_or_else(host_name, Ok)?,
+            name,
             identity,
             key,
             open: self.open,
@@ -223,6 +290,7 @@ impl Options {
                 lease_ms: self.lease,
                 limit_ms: self.motion_limit * 1000,
             },
+            ring,
             guardian: Some(guardian),
             camera: self.camera.map(CommandLine::into_words),
         })
@@ -247,7 +315,7 @@ fn too_many_motions(error: impl Display) -> clap::Error {
     Options::command().error(ErrorKind::TooManyValues, sentence)
 }
 
-fn host_name() -> anyhow::Result<LinkName> {
+pub(crate) fn host_name() -> anyhow::Result<LinkName> {
     let system = rustix::system::uname();
     name_of(&system.nodename().to_string_lossy())
 }
@@ -270,8 +338,6 @@ fn name_of(host: &str) -> anyhow::Result<LinkName> {
 
 #[cfg(test)]
 mod tests {
-    use p2p_shared::settings;
-
     use super::*;
 
     #[test]
@@ -289,6 +355,31 @@ mod tests {
         ));
         assert_eq!(options.common.verbosity(), 1);
         assert_eq!(options.common.log_dir, PathBuf::from("there"));
+    }
+
+    #[test]
+    fn who_says_no_router_gets_the_settings_that_setup_has_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("inner.toml");
+        let parse = |words: &str, config: &'static str| {
+            let words = format!("p2p-inner {words}");
+            let words = words.split_whitespace().map(OsString::from).collect();
+            let environment = |name: &str| (name == "P2P_CONFIG").then(|| config.into());
+            let parsed = parse_from(words, &environment, Some(path.clone()));
+            parsed.map(|options| {
+                (
+                    options.router_port,
+                    options.name.map(|name| name.to_string()),
+                )
+            })
+        };
+        assert!(parse("", "").is_err());
+        let text = "router-host = \"a\"\nrouter-port = 7\nservice-port = 0\nname = \"car\"\n";
+        std::fs::write(&path, text).unwrap();
+        assert_eq!(parse("-v", "").unwrap(), (Some(7), Some("car".to_owned())));
+        assert_eq!(parse("b 8 9", "").unwrap(), (Some(8), None));
+        assert!(parse("b", "").is_err(), "what is said in part");
+        assert!(parse("", "/nowhere").is_err());
     }
 
     #[test]

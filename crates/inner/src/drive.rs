@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use p2p_shared::bounded::Text;
 use p2p_shared::protocol::{
-    ActiveMotion, End, MotionEvent, MotionRefusal, Refusal, RunRequest, StopCause,
+    ActiveMotion, End, MotionEvent, MotionRefusal, Refusal, RunRequest, StopCause, StopFailure,
 };
-use p2p_shared::timing::{micros, millis_f64};
+use p2p_shared::timing::{micros, millis, millis_f64};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -20,8 +20,8 @@ use crate::clock;
 use crate::commands::Commands;
 use crate::guardian::{self, Guardian};
 use crate::motion::{
-    GuardState, Motion, MotionCommand, MotionInput, MotionOrigin, MotionOwner, MotionRules,
-    ProcessEvent, ProcessToken, StopResult, StopTargets,
+    GuardState, Motion, MotionCommand, MotionEffect, MotionInput, MotionOrigin, MotionOwner,
+    MotionRules, ProcessEvent, ProcessToken, StopResult, StopTargets,
 };
 use crate::run::{Failure, Run, RunReporter, draining};
 
@@ -29,6 +29,9 @@ use crate::run::{Failure, Run, RunReporter, draining};
 /// same for itself). After that it is stopped: whatever kept this task from running may do it again,
 /// and for longer.
 const STALL: Duration = Duration::from_millis(200);
+
+/// End of a stop command that could not be started, as shells say it.
+const NOT_STARTED: End = End::Exit(127);
 
 mod answers;
 mod by_worker;
@@ -70,6 +73,8 @@ pub(crate) struct Drive {
     moving: Option<ActiveMotion>,
     /// True if no motion may begin any more.
     is_draining: bool,
+    /// Who asked last that the car stops, since it moves.
+    asked_by: Option<Text>,
     /// Keeps this process alive until the car stands.
     leaving: Option<TaskTrackerToken>,
 }
@@ -124,6 +129,7 @@ impl Drive {
             owner: MotionOwner::default(),
             moving: None,
             is_draining: false,
+            asked_by: None,
             leaving: None,
         };
         (drive, handle)
@@ -219,9 +225,20 @@ impl Drive {
                         why,
                         "nothing is run to stop the car, which stands"
                     );
+                    self.report(MotionEvent::Stopped {
+                        cause,
+                        end: NOT_STARTED,
+                        exec_us: 0,
+                        failure: Some(StopFailure {
+                            said: Text::new(why),
+                            tries: 0,
+                            again_ms: None,
+                        }),
+                    });
                     self.report(MotionEvent::Stands);
                 } else {
                     tracing::info!(%by, %cause, "stop");
+                    self.asked_by = Some(by);
                     self.decide(MotionInput::Stop(cause));
                 }
                 // First the stop, which has the cause; then the presses up to `over` are void.
@@ -235,6 +252,7 @@ impl Drive {
                     return self.refuse(run.id(), refusal, why);
                 }
                 tracing::info!(by = %run.request.remote_addr, run = %run.id(), "stop");
+                self.asked_by = Some(run.request.remote_addr.clone());
                 // If as many stops run as may, the next stop answers this run.
                 self.stop_runs.push(*run);
                 self.decide(MotionInput::Stop(StopCause::Asked));
@@ -291,6 +309,12 @@ impl Drive {
         })
     }
 
+    /// Returns why there is no stop command, if there is none.
+    fn no_stop(&self) -> Option<Text> {
+        let stop = self.commands.files.resolve(&self.commands.motion.stop);
+        stop.err().map(|(_, why)| Text::new(why))
+    }
+
     /// Checks that there is a stop command, unless the car moves: then a stop is tried anyway.
     fn may_stop(&self) -> Result<(), Failure> {
         let stop = &self.commands.motion.stop;
@@ -330,8 +354,12 @@ impl Drive {
                 self.decide(MotionInput::Started(token));
             }
             ProcessEvent::NotStarted => {
-                if self.stops.remove(&token).is_some() {
-                    self.decide(MotionInput::StopEnded { token, ok: false });
+                if let Some(stop) = self.stops.remove(&token) {
+                    // As a shell says it of a command that is not there, or can't be executed.
+                    let why = self
+                        .no_stop()
+                        .unwrap_or_else(|| "it could not be started".into());
+                    self.stop_ended(token, &stop, NOT_STARTED, Duration::ZERO, why);
                 } else if let Some((_, motion)) = self.motions.remove(&token) {
                     if let Some(press) = motion.press {
                         let why = MotionRefusal::NotStarted;
@@ -340,9 +368,9 @@ impl Drive {
                     self.decide(MotionInput::NotStarted(token));
                 }
             }
-            ProcessEvent::Ended { end, exec } => {
+            ProcessEvent::Ended { end, exec, said } => {
                 if let Some(stop) = self.stops.remove(&token) {
-                    self.stop_ended(token, &stop, end, exec);
+                    self.stop_ended(token, &stop, end, exec, said);
                 } else if let Some((_, motion)) = self.motions.get(&token) {
                     let (run, exec_us) = (motion.run, micros(exec));
                     self.report(MotionEvent::Ended { run, end, exec_us });
@@ -358,27 +386,48 @@ impl Drive {
         }
     }
 
-    fn stop_ended(&mut self, token: ProcessToken, stop: &RunningStop, end: End, exec: Duration) {
+    fn stop_ended(
+        &mut self,
+        token: ProcessToken,
+        stop: &RunningStop,
+        end: End,
+        exec: Duration,
+        said: Text,
+    ) {
         let &RunningStop {
             cause, is_shared, ..
         } = stop;
         let (ok, exec_us) = (end == End::Exit(0), micros(exec));
+        let now = clock::now();
+        let effects = self.motion.on(now, MotionInput::StopEnded { token, ok });
         if !ok && !is_shared && self.motion.tries_by_itself() {
             tracing::debug!(exit = %end, exec_ms = millis_f64(exec), "the stop still fails");
         } else {
             tracing::info!(%cause, exit = %end, exec_ms = millis_f64(exec), "stopped");
-            self.report(MotionEvent::Stopped {
-                cause,
-                end,
-                exec_us,
-            });
         }
-        self.decide(MotionInput::StopEnded { token, ok });
+        let (tries, again) = self.motion.failures();
+        let failure = (!ok).then(|| StopFailure {
+            said,
+            tries,
+            again_ms: again.map(|at| millis(at.saturating_sub(now))),
+        });
+        self.report(MotionEvent::Stopped {
+            cause,
+            end,
+            exec_us,
+            failure,
+        });
+        self.act_all(effects);
     }
 
     /// Lets `motion` decide, and does what it decides.
     fn decide(&mut self, event: MotionInput) {
-        for effect in self.motion.on(clock::now(), event) {
+        let effects = self.motion.on(clock::now(), event);
+        self.act_all(effects);
+    }
+
+    fn act_all(&mut self, effects: Vec<MotionEffect>) {
+        for effect in effects {
             self.act(effect);
         }
     }

@@ -36,6 +36,8 @@ pub use process::run;
 
 /// Time for the guardian to answer while the car moves.
 const ANSWER: Duration = Duration::from_millis(200);
+/// Time for its first answer, before which nothing moves: a Raspberry Pi takes a while to start a program.
+const START: Duration = Duration::from_secs(5);
 /// Pause between two guardians.
 const PAUSE: Duration = Duration::from_millis(500);
 
@@ -125,6 +127,7 @@ async fn report(
 ) -> Option<String> {
     const DIED: &str = "it has died";
     let mut answers = BufReader::new(&mut guardian.from).lines();
+    let mut limit = START;
     guard.mark_changed();
     loop {
         let changed = tokio::select! {
@@ -145,12 +148,57 @@ async fn report(
             guardian.to.write_all(line.as_bytes()).await?;
             answers.next_line().await
         };
-        match timeout(ANSWER, exchange).await {
+        match timeout(limit, exchange).await {
             Ok(Ok(Some(_))) => {
                 confirmed.send_replace(Some(news));
+                limit = ANSWER;
             }
             Ok(_) => return Some(DIED.to_owned()),
             Err(_) => return Some("it does not answer".to_owned()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::duplex;
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::motion::MotionOwner;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_guardian_may_take_a_while_to_start_but_not_to_answer() {
+        let (to, asked) = duplex(1024);
+        let (mut answers, from) = duplex(1024);
+        let mut guardian = Guardian {
+            to: Box::new(to),
+            from: Box::new(from),
+            process: None,
+        };
+        let slow = async {
+            let mut asked = BufReader::new(asked).lines();
+            while let Ok(Some(_)) = asked.next_line().await {
+                sleep(Duration::from_secs(1)).await;
+                answers.write_all(b"ok\n").await.unwrap();
+            }
+        };
+        let (state, mut guard) = watch::channel(GuardState::Stand);
+        let (confirmed, mut stands) = watch::channel(None);
+        let moves = async {
+            stands.wait_for(Option::is_some).await.unwrap();
+            state.send_replace(GuardState::Until {
+                deadline_ms: 7,
+                group: 9,
+                owner: MotionOwner::default(),
+            });
+        };
+        let began = Instant::now();
+        let why = tokio::select! {
+            why = report(&mut guardian, &mut guard, &confirmed) => why,
+            _ = async { tokio::join!(slow, moves) } => None,
+        };
+        assert_eq!(why.as_deref(), Some("it does not answer"));
+        assert_eq!(began.elapsed(), Duration::from_secs(1) + ANSWER);
     }
 }

@@ -6,7 +6,7 @@ use anyhow::Context;
 use p2p_shared::names::InstanceId;
 use p2p_shared::net::reconnect::{Dial, OverNetwork, Reconnect};
 use p2p_shared::os::{self, sd_notify};
-use p2p_shared::protocol::LINK_PATH;
+use p2p_shared::protocol::{LINK_PATH, PastEvent};
 use p2p_shared::timing::DRAIN;
 use tokio::sync::{Notify, watch};
 use tokio::time::{sleep, timeout};
@@ -27,8 +27,10 @@ pub mod link_lock;
 mod local_address;
 mod motion;
 pub mod process;
+mod ring;
 mod run;
 mod session;
+pub mod setup;
 #[cfg(feature = "simulation")]
 pub mod simulation;
 mod stderr_log;
@@ -45,8 +47,12 @@ pub use config::{Config, WORKER_HELLO};
 use dispatch::Dispatcher;
 use drive::{Drive, DriveHandle};
 use process::{OsProcesses, Spawn};
+use ring::Ring;
 use run::{RunReporter, RunTable, StdinBuffer};
 use worker::WorkerTasks;
+
+/// What the inner says it is.
+const SOFTWARE: &str = concat!("p2p-inner ", env!("CARGO_PKG_VERSION"));
 
 /// An inner that is running. Dropping it without [`shut_down`](Self::shut_down) ends it at once.
 #[derive(Debug)]
@@ -58,6 +64,7 @@ pub struct Inner {
     workers: WorkerTasks,
     car: DriveHandle,
     camera: Option<Camera>,
+    ring: Ring,
     /// Task of the drive. Whatever ends the task, the guardian then stops the car.
     _drive: AbortOnDropHandle<()>,
 }
@@ -77,7 +84,14 @@ impl Inner {
         let (network, processes) = (Box::new(network), Arc::new(OsProcesses));
         let (mut agent, mut drive) = connect_parts(config, instance, network, processes)?;
         let (config, dispatcher) = (&agent.config, &agent.dispatcher);
-        if let Some(arguments) = config.guardian.clone() {
+        let ring = dispatcher.reporter.ring();
+        ring.note(PastEvent::Start {
+            software: SOFTWARE.into(),
+        });
+        if let Some(mut arguments) = config.guardian.clone() {
+            if let Some(path) = ring.path() {
+                arguments.extend(["--ring".into(), path.into()]);
+            }
             tokio::spawn(drive.guarded_by(move || guardian::start(&arguments)));
         }
         let drive = AbortOnDropHandle::new(tokio::spawn(drive.run()));
@@ -85,10 +99,16 @@ impl Inner {
         let commands = &dispatcher.commands;
         if let Some(why) = commands.files.problem() {
             tracing::error!(why, "no command is run until that is mended");
+        } else if commands.files.list().is_ok_and(|list| list.is_empty())
+            && let Ok(Some(why)) =
+                (commands.files).lacking(&commands.motion.stop, &commands.motion.commands)
+        {
+            tracing::warn!("the command directory is empty: {why}");
         }
         let workers = WorkerTasks::start(commands, &car, config.timeout, config.worker_hello);
         let words = config.camera.as_ref();
         let camera = words.map(|words| Camera::start(words, config, &dispatcher.reporter));
+        let ring = ring.clone();
         agent.camera = camera.as_ref().map(|camera| camera.watched.clone());
         Ok(Self {
             state: agent.state.subscribe(),
@@ -98,6 +118,7 @@ impl Inner {
             workers,
             car,
             camera,
+            ring,
             _drive: drive,
         })
     }
@@ -145,6 +166,7 @@ impl Inner {
             }
         };
         tokio::join!(camera_ends, runs_end);
+        self.ring.written().await;
     }
 }
 
@@ -157,7 +179,11 @@ fn connect_parts(
 ) -> anyhow::Result<(Agent, Drive)> {
     let files = Catalog::open(&config.commands)?;
     let commands = Commands::new(files, config.motion.clone(), processes);
-    let (reporter, outbox) = RunReporter::new();
+    let ring = config
+        .ring
+        .as_deref()
+        .map_or_else(Ring::in_memory, Ring::at);
+    let (reporter, outbox) = RunReporter::new(ring);
     let tracker = TaskTracker::new();
     let (drive, car) = Drive::new(commands.clone(), reporter.clone(), tracker.clone());
     let dispatcher = Dispatcher {

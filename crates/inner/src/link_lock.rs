@@ -1,5 +1,5 @@
 //! Owns the locks that keep a second inner on this machine from the place of the first: one of the same
-//! identity that asks for the same service port at the same router.
+//! identity that asks for the same service port at the same router, or for any port with the same name.
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Write};
@@ -25,9 +25,8 @@ pub struct LinkLock {
 }
 
 impl LinkLock {
-    /// Takes the locks in the folder `locks` of this state directory. An inner that leaves the service
-    /// port to the router needs none. A directory that can't be used is no reason not to start: then
-    /// only the router can tell the two apart.
+    /// Takes the locks in the folder `locks` of this state directory. A directory that can't be used is no
+    /// reason not to start: then only the router can tell the two apart.
     ///
     /// # Errors
     /// An error of usage if another inner has one of them: as long as that one lives, it would not help
@@ -35,11 +34,21 @@ impl LinkLock {
     pub async fn take(state_dir: &Path, config: &Config) -> Result<Self, Error> {
         let (port, identity) = (config.service_port, &config.identity);
         let mut files = Vec::new();
-        let routers = config.routers.iter().filter(|_| port != 0);
+        // Where the router chooses the port, the name tells two apart: the second would be a car of its own
+        // that moves the motors of the first.
+        let (place, what, other) = match port {
+            0 => (
+                config.name.folded().to_string().replace('/', "_"),
+                format!("the name {}", config.name),
+                "name",
+            ),
+            port => (port.to_string(), format!("service port {port}"), "port"),
+        };
         let name = |router: &RouterAddress| {
             let host: String = router.host.chars().take(HOST).collect();
-            format!("{identity}.{port}@{host}.{}", router.port)
+            format!("{identity}.{place}@{host}.{}", router.port)
         };
+        let routers = config.routers.iter();
         let mut names: Vec<_> = routers.map(|router| (name(router), router)).collect();
         // Of two that start together and know the same routers, one gets all the locks.
         names.sort_by(|(a, _), (b, _)| a.cmp(b));
@@ -56,7 +65,7 @@ impl LinkLock {
                 let _ = file.take(20).read_to_string(&mut process);
                 let process: u32 = process.trim().parse().unwrap_or_default();
                 let sentence = format!(
-                    "another p2p-inner on this machine (process {process}) has service port {port} at {router} with the same identity: end it, or use another port, another key, or another --state-dir\n"
+                    "another p2p-inner on this machine (process {process}) has {what} at {router} with the same identity: end it, or use another {other}, another key, or another --state-dir\n"
                 );
                 return Err(Error::raw(ErrorKind::ArgumentConflict, sentence));
             }

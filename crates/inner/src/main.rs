@@ -4,27 +4,34 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
-use p2p_inner::config::{Options, Task};
+use p2p_inner::config::{self, Options, Task};
 use p2p_inner::link_lock::LinkLock;
-use p2p_inner::{Inner, guardian};
+use p2p_inner::{Inner, guardian, setup};
 use p2p_shared::os::{EndSignals, sd_notify};
-use p2p_shared::{logging, os, settings};
+use p2p_shared::{logging, os};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
 fn main() -> ExitCode {
     os::no_core_dumps();
-    let options: Options = settings::parse();
-    match &options.task {
+    let mut options = config::parse();
+    match options.task.take() {
+        Some(Task::Setup(asked)) => os::exit_code(setup::run(asked)),
+        Some(Task::CheckCommands {
+            directory,
+            stop,
+            motions,
+        }) => os::exit_code(setup::check_commands(&directory, &stop, &motions)),
         Some(Task::Common(task)) => task.run::<Options>(),
         Some(Task::Guardian {
             commands,
             stop,
             inner,
+            ring,
         }) => {
             // A log file of its own: two processes can't rotate and remove the same files.
             let _logs = logging::start(options.common.log_options("p2p-inner-guardian"));
-            os::exit_code(guardian::run(commands, stop.clone(), *inner))
+            os::exit_code(guardian::run(&commands, stop, inner, ring))
         }
         None => os::take_front().unwrap_or_else(|| os::exit_code(run(options))),
     }

@@ -142,8 +142,12 @@ pub(crate) enum MotionEffect {
     Refuse { origin: MotionOrigin, why: Refused },
     /// Run `run` asked again for the motion of run `by`, which goes on: `run` ends with `by`.
     Extended { run: RunId, by: RunId },
-    /// The motion is over, for this cause.
-    Over { origin: MotionOrigin, cause: Cause },
+    /// The motion is over since this time, for this cause.
+    Over {
+        origin: MotionOrigin,
+        cause: Cause,
+        at: Duration,
+    },
     /// The car stands: the stop command has succeeded.
     Stands,
     /// The stop command has failed three times, or `again` since, in a try that nobody asked for.
@@ -192,6 +196,9 @@ pub(crate) struct Motion {
     failed: bool,
     /// Latest press that is over: neither it nor an earlier one comes back.
     over: Option<PressId>,
+    /// Time for which the last motion would have gone on, and the age of the tick in the newest message of
+    /// its driver.
+    heard: (Option<Duration>, Option<Duration>),
     next_token: u64,
     effects: Vec<MotionEffect>,
 }
@@ -212,6 +219,7 @@ impl Motion {
             retry: None,
             failed: false,
             over: None,
+            heard: (None, None),
             next_token: 0,
             effects: Vec::new(),
         }
@@ -242,7 +250,7 @@ impl Motion {
             }
             MotionInput::Stop(cause) => {
                 self.retries = StopRetries::default();
-                self.end_wanted(cause);
+                self.end_wanted(now, cause);
                 self.begin_stop(now, cause);
             }
             MotionInput::Linked => self.linked(now),
@@ -294,6 +302,17 @@ impl Motion {
         limits.chain(self.retry).min()
     }
 
+    /// Returns what the motion would have had left when it ended, and the age of the tick in the newest
+    /// message of its driver.
+    pub(crate) fn heard(&self) -> (Option<Duration>, Option<Duration>) {
+        self.heard
+    }
+
+    /// Returns the number of failures of the stop command in a row, and the time of the next try.
+    pub(crate) fn failures(&self) -> (u32, Option<Duration>) {
+        (self.retries.failures(), self.retry)
+    }
+
     /// Returns true if the stop command has failed three times, and none has succeeded since.
     pub(crate) fn has_failed(&self) -> bool {
         self.failed
@@ -325,6 +344,7 @@ impl Motion {
             return self.refuse(origin, Refused::Old);
         }
         self.want(origin, order, until, None);
+        self.heard = (None, Some(now.saturating_sub(tick)));
     }
 
     fn renew(&mut self, now: Duration, id: PressId, tick: Duration) {
@@ -333,6 +353,7 @@ impl Motion {
             && wanted.origin == MotionOrigin::Press(id)
         {
             wanted.until = wanted.until.max(Some(until));
+            self.heard.1 = Some(now.saturating_sub(tick));
         }
     }
 
@@ -373,6 +394,7 @@ impl Motion {
             }
             return self.effects.push(MotionEffect::Extended { run, by });
         }
+        self.heard = (None, None);
         // Until its process runs, the motion lasts as long as a press: its wait might never end.
         let until = now + self.rules.lease;
         self.want(MotionOrigin::Timed(run), order, until, lasts);
@@ -443,23 +465,30 @@ impl Motion {
 
     /// Ends the motion, if there is one, and stops the car if it may move.
     fn halt(&mut self, now: Duration, cause: Cause) {
-        if self.end_wanted(cause) && self.may_move {
+        if self.end_wanted(now, cause) && self.may_move {
             self.begin_stop(now, cause);
         }
     }
 
     /// Ends the motion. Returns true if there was one.
-    fn end_wanted(&mut self, cause: Cause) -> bool {
+    fn end_wanted(&mut self, now: Duration, cause: Cause) -> bool {
         let Some(wanted) = self.wanted.take() else {
             return false;
         };
         self.give_up(wanted.origin);
+        self.heard.0 = wanted.until.map(|until| until.saturating_sub(now));
         if wanted.process.is_none() {
             self.refuse(wanted.origin, Refused::Over);
         }
+        // A process that was frozen notices late that its time had run out.
+        let at = match cause {
+            Cause::Lease | Cause::Limit => wanted.until.unwrap_or(now).min(now),
+            _ => now,
+        };
         self.effects.push(MotionEffect::Over {
             origin: wanted.origin,
             cause,
+            at,
         });
         true
     }

@@ -51,6 +51,9 @@ pub(crate) use table::{EntryGuard, RunTable};
 const END_WAITS: Duration = Duration::from_millis(1);
 const _: () = assert!(END_WAITS.as_nanos() < START_WAITS.as_nanos());
 
+/// Time for the last output of a stop command that has ended: somebody waits to hear why it failed.
+pub(crate) const LAST_WORDS: Duration = Duration::from_millis(5);
+
 /// Most characters of standard error in a log line.
 pub(crate) const LOGGED_STDERR: usize = 2000;
 
@@ -241,7 +244,7 @@ impl Run {
             // A motion or a stop is reported as soon as it begins.
             self.started();
         }
-        let mut stderr = Tail::default();
+        let stderr = Tail::default();
         let mut bytes = 0;
         let no_more = CancellationToken::new();
         let end = {
@@ -252,7 +255,7 @@ impl Run {
                     stderr.collect(pipes.stderr, &no_more),
                 );
             });
-            self.supervise(group, io, &no_more, began).await
+            self.supervise(group, io, &stderr, &no_more, began).await
         };
         RunEnd { end, bytes, stderr }
     }
@@ -263,6 +266,7 @@ impl Run {
         &self,
         mut group: ProcessGroup,
         mut io: Pin<&mut impl Future<Output = ()>>,
+        stderr: &Tail,
         no_more: &CancellationToken,
         began: Instant,
     ) -> End {
@@ -311,10 +315,17 @@ impl Run {
         }
         let left = group.id().clone();
         if let Some(role) = role {
-            (role.events)(ProcessEvent::Ended {
-                end,
-                exec: timing::now().saturating_duration_since(began),
-            });
+            let exec = timing::now().saturating_duration_since(began);
+            let has_failed = role.is_stop() && end != End::Exit(0);
+            if has_failed && !io_ended {
+                io_ended = tokio::time::timeout(LAST_WORDS, &mut io).await.is_ok();
+            }
+            let said = if has_failed {
+                stderr.last_line()
+            } else {
+                Text::default()
+            };
+            (role.events)(ProcessEvent::Ended { end, exec, said });
             self.tracker.spawn(reap(role, left.clone()));
         }
         if io_ended || tokio::time::timeout(LEFTOVER_GRACE, &mut io).await.is_ok() {
@@ -369,7 +380,7 @@ impl Run {
             bytes = end.bytes,
             exec_ms = millis_f64(exec),
             stderr = %EscapedBytes(kept).cut(LOGGED_STDERR),
-            stderr_bytes = end.stderr.total,
+            stderr_bytes = end.stderr.total(),
             "run"
         );
     }

@@ -12,7 +12,9 @@ use p2p_shared::names::LinkName;
 use p2p_shared::net::dialer::{DialError, RouterAddress};
 use p2p_shared::net::reconnect::Retry;
 use p2p_shared::net::transport::Transport;
-use p2p_shared::protocol::{InnerToRouter, LinkHello, MAX_OPEN_RUNS, Rejection, RouterToInner};
+use p2p_shared::protocol::{
+    InnerToRouter, LinkHello, MAX_OPEN_RUNS, OutputPiece, Rejection, RouterToInner,
+};
 use p2p_shared::text::Escaped;
 use p2p_shared::websocket::{MessageSocket, SHARED_TURN, SocketEvent, WebSocketError};
 use p2p_shared::{backoff, timing};
@@ -23,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::camera::{RouterPlace, WatchTicket};
 use crate::clock;
-use crate::commands::CommandListing;
+use crate::commands::{Listing, Question};
 use crate::dispatch::Dispatcher;
 use crate::drive::DriveRequest;
 use crate::local_address::LocalAddress;
@@ -88,6 +90,8 @@ pub(crate) struct Welcome {
     pub service_port: u16,
     /// Address at which this router takes the camera's pictures; `None`: the one that the link dialled.
     pub media: Option<RouterAddress>,
+    /// Host name at which callers reach the car, if its service port is not open.
+    pub host: Option<Text>,
 }
 
 /// Says hello.
@@ -103,11 +107,13 @@ pub(crate) async fn greet(
                     name,
                     service_port,
                     media,
+                    host,
                 }) => {
                     return Ok(Welcome {
                         name,
                         service_port,
                         media: media.and_then(|media| media.raw().parse().ok()),
+                        host,
                     });
                 }
                 SocketEvent::Message(RouterToInner::Rejected { rejection, message }) => {
@@ -147,6 +153,21 @@ impl SessionEnd {
             Self::Rejected(TakenOver | Contended, _) => Retry::Nowhere(backoff::DENIED),
             Self::GoAway(retry) => *retry,
             _ => Retry::NotHere(Duration::ZERO),
+        }
+    }
+
+    /// Returns true if the next attempt at this router ends alike, until somebody changes key or port.
+    pub(crate) fn lasts(&self) -> bool {
+        use DialError::{Denied, NoKey, ServicePort, Unprotected};
+        match self {
+            Self::NotReached(error) => matches!(
+                error,
+                Denied(..) | NoKey(_) | ServicePort(_) | Unprotected(_)
+            ),
+            Self::Rejected(why, _) => {
+                matches!(why, Rejection::Denied | Rejection::PortUnavailable)
+            }
+            _ => false,
         }
     }
 
@@ -190,7 +211,8 @@ impl Session<'_> {
 
     async fn run(&mut self) -> Result<Infallible, SessionEnd> {
         let mut keepalive = Keepalive::new(PingMode::WhenSilent, timing::now());
-        let mut listing = CommandListing::new(self.dispatcher.commands.clone());
+        let ring = self.dispatcher.reporter.ring().clone();
+        let mut listing = Listing::new(self.dispatcher.commands.clone(), ring);
         let shutdown = self.shutdown.clone();
         let tracker = self.dispatcher.tracker.clone();
         let mut drained = std::pin::pin!(tracker.wait());
@@ -302,7 +324,7 @@ impl Session<'_> {
     fn on_event(
         &mut self,
         event: SocketEvent<RouterToInner>,
-        listing: &CommandListing,
+        listing: &Listing,
     ) -> Result<(), SessionEnd> {
         let message = match event {
             SocketEvent::Message(message) => message,
@@ -318,9 +340,17 @@ impl Session<'_> {
             RouterToInner::Cancel { run } => self.dispatcher.cancel(run),
             RouterToInner::AskRun { run } => self.dispatcher.reporter.report(run),
             RouterToInner::ListCommands { request } => {
-                if !listing.ask(request) {
-                    let what = "asks for more lists of commands than it can need";
-                    return Err(SessionEnd::Unreasonable(what));
+                return asked(listing.ask(Question::Commands(request)));
+            }
+            RouterToInner::AskPast { request, last_ms } => {
+                let last = Duration::from_millis(last_ms);
+                if !listing.ask(Question::Past { request, last }) {
+                    // Anyone who sees the car may ask: that must not cost the link.
+                    self.socket.push(&InnerToRouter::Past {
+                        request,
+                        lines: OutputPiece::default(),
+                        more: false,
+                    })?;
                 }
             }
             RouterToInner::Notice { message } => {
@@ -392,6 +422,11 @@ impl Session<'_> {
         }
         Ok(())
     }
+}
+
+fn asked(has_room: bool) -> Result<(), SessionEnd> {
+    let what = "asks for more lists of commands than it can need";
+    has_room.then_some(()).ok_or(SessionEnd::Unreasonable(what))
 }
 
 #[cfg(test)]

@@ -151,6 +151,8 @@ impl Simulated {
                 catalog: catalog.clone(),
                 stop: stop.clone(),
                 processes: guardians.clone(),
+                note: None,
+                noting: Default::default(),
             };
             let kill = kill.clone();
             // A task of its own: the guardian outlives the inner.

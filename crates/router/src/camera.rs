@@ -49,8 +49,8 @@ pub(crate) struct Camera {
 struct Shown {
     newest: watch::Sender<Option<Picture>>,
     status: watch::Sender<Status>,
-    /// True while somebody watches.
-    watched: watch::Sender<bool>,
+    /// Counts the first viewers that came and the last ones that left: odd while somebody watches.
+    watched: watch::Sender<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -122,7 +122,9 @@ impl Camera {
     pub(crate) fn watch(self: &Arc<Self>) -> WatchGuard {
         let mut held = self.held.lock();
         held.viewers += 1;
-        self.shown(&held).watched.send_replace(true);
+        if held.viewers == 1 {
+            self.shown(&held).watched.send_modify(|count| *count += 1);
+        }
         held.send_ticket();
         drop(held);
         WatchGuard(self.clone())
@@ -142,8 +144,8 @@ impl Camera {
         status
     }
 
-    /// Returns a receiver of whether anybody watches.
-    pub(crate) fn watched(&self) -> watch::Receiver<bool> {
+    /// Returns a receiver of a number that is odd while somebody watches, and another one for each time.
+    pub(crate) fn watched(&self) -> watch::Receiver<u64> {
         self.shown(&self.held.lock()).watched.subscribe()
     }
 
@@ -173,7 +175,7 @@ impl Camera {
             Box::new(Shown {
                 newest: watch::Sender::default(),
                 status: watch::Sender::new(held.status()),
-                watched: watch::Sender::new(held.viewers > 0),
+                watched: watch::Sender::new(0),
             })
         })
     }
@@ -232,7 +234,7 @@ impl Drop for WatchGuard {
                 held.failed = None;
             }
             self.0.changed(&held);
-            self.0.shown(&held).watched.send_replace(false);
+            (self.0.shown(&held).watched).send_modify(|count| *count += 1);
         }
     }
 }

@@ -18,7 +18,7 @@ use p2p_shared::key::Role;
 use p2p_shared::names::{Identity, InstanceId, LinkName};
 use p2p_shared::protocol::{
     ActiveMotion, ControlRequest, Driver, FeedEvent, LinkInfo, MotionInfo, PressId, RefusedReason,
-    SessionId, StopCause,
+    SessionId, StopCause, StopFailure,
 };
 use p2p_shared::timing;
 use parking_lot::Mutex;
@@ -108,6 +108,8 @@ struct State {
     /// The name that the inner asks for, and the one that it has.
     asked_name: LinkName,
     name: LinkName,
+    /// Cancelled when the car gets another name, and when it is closed; `None`: nobody waits for that.
+    is_called: Option<CancellationToken>,
     /// The name of the inner's key; empty without keys.
     key: String,
     /// Motion in the inner's last hello; `None`: no link since the router's start.
@@ -126,6 +128,8 @@ struct State {
     /// The newest round trip of this link, and the last ones of all links, in microseconds.
     rtt: Option<Duration>,
     rtts_us: VecDeque<u32>,
+    /// Time since which the car gives no answer, once consoles were told.
+    silent_since: Option<Instant>,
     control: Control,
     /// Updates that consoles and pages want, without those for a driver.
     interest: Interest,
@@ -134,7 +138,13 @@ struct State {
     /// The newest press, and where its late refusal goes.
     newest: Option<(PressId, mpsc::Sender<(PressId, Refused)>)>,
     moving: Option<ActiveMotion>,
+    /// Who asked last that the car stops.
+    stopped_by: Option<Text>,
     stop_failed: bool,
+    /// The newest failure of the stop command, until the car stands.
+    stop_failure: Option<StopFailure>,
+    /// True if the inner keeps its past.
+    past: bool,
     /// Newest press, once the car has said that it is over or refused.
     over: Option<PressId>,
     /// The moment at which consoles are told what moves, if the car has reported changes faster than
@@ -148,9 +158,28 @@ impl Car {
         self.state.lock().name.clone()
     }
 
+    /// Returns what is cancelled when the car is not called so any more, or is closed; `None` if it is called
+    /// otherwise. Without a name it is meant whatever it is called.
+    pub(crate) fn while_called(&self, name: Option<&LinkName>) -> Option<CancellationToken> {
+        let Some(name) = name else {
+            return Some(self.closed.clone());
+        };
+        let mut state = self.state.lock();
+        (state.name.folded() == *name).then(|| {
+            let is_called = (state.is_called).get_or_insert_with(|| self.closed.child_token());
+            is_called.clone()
+        })
+    }
+
     /// The name of the car's key; empty without keys.
     pub(crate) fn key(&self) -> String {
         self.state.lock().key.clone()
+    }
+
+    /// The link, if it is up to a car that keeps its past.
+    pub(crate) fn link_with_past(&self) -> Option<LinkHandle> {
+        let state = self.state.lock();
+        state.link.clone().filter(|_| state.past)
     }
 
     /// The link, if it is up.
@@ -262,6 +291,7 @@ impl Car {
     /// Notes that a run of the stop command was asked for: no motion that was asked for before may begin.
     fn stop_by_run(&self, new: &NewRun) {
         let mut state = self.state.lock();
+        state.stopped_by = Some(new.by.clone());
         let NewRun { by, from, run, .. } = new;
         tracing::info!(link = %state.name, %by, %from, %run, "stop");
         self.stops.fetch_add(1, Ordering::SeqCst);
@@ -293,6 +323,7 @@ impl Car {
     /// Stops whatever moves. Returns whether there is a link to send the stop on.
     fn halt(&self, state: &mut State, by: Text, cause: StopCause) -> bool {
         self.stops.fetch_add(1, Ordering::SeqCst);
+        state.stopped_by = Some(by.clone());
         state.control.stop();
         let Some(link) = state.link.clone() else {
             return false;
@@ -330,6 +361,12 @@ impl Car {
             moving: state.moving.clone(),
             stop_failed: state.stop_failed,
             router: None,
+            epoch: state.told.1.map(|link| link.epoch.number()),
+            silent_ms: state
+                .silent_since
+                .map(|since| timing::millis(now.saturating_duration_since(since))),
+            stop_failure: state.stop_failure.clone(),
+            past: state.past,
         })
     }
 }
@@ -340,13 +377,14 @@ impl State {
         self.link.as_ref().is_some_and(|held| held.id() == link)
     }
 
-    /// Tells the car which updates consoles, pages and the driver want. Ticks are for drivers and
-    /// those about to drive: they cost a SIM card megabytes.
+    /// Tells the car which updates consoles, pages and the driver want. Ticks are for drivers, for
+    /// those about to drive, and for those who see a motion: they cost a SIM card megabytes.
     fn send_interest(&self) {
         if let Some(link) = &self.link {
             let is_driven = self.control.driver().is_some();
+            let shows_motion = self.interest.seen && self.moving.is_some();
             link.drive().set_interest(Interest {
-                ticks: self.interest.ticks || is_driven,
+                ticks: self.interest.ticks || is_driven || shows_motion,
                 ..self.interest
             });
         }

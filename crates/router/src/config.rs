@@ -8,6 +8,7 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 use hyper::header::{self, HeaderName, HeaderValue};
 use p2p_shared::key::Fingerprint;
+use p2p_shared::net::dialer::{RouterAddress, parse_host};
 use p2p_shared::os;
 use p2p_shared::settings::{CommandLine, CommonOptions, CommonTask, Settings};
 use tokio_rustls::TlsAcceptor;
@@ -16,6 +17,7 @@ use crate::auth::certificate::{self, Certificate, CertificateFiles};
 use crate::auth::certificate_command::CertificateCommand;
 use crate::auth::key_command::{KeyCommand, Proof};
 use crate::auth::key_store::{KeyFile, KeyStore};
+use crate::auth::public_address;
 use crate::car::port_command::PortCommand;
 use crate::http::connection::Patience;
 use crate::http::domain::Domain;
@@ -23,10 +25,16 @@ use crate::http::host::HostName;
 use crate::mesh::config::MeshCommand;
 use crate::mesh::{self, MemberAddress, MeshConfig, ServerUrl};
 use crate::net::limits::OpenFileLimits;
-use crate::net::port_range::ServicePorts;
+use crate::net::port_range::{PortRange, ServicePorts};
 use crate::net::proxy_protocol::BalancerNet;
 use crate::ops::inherited_listeners::InheritedListeners;
 use crate::ops::state_file::StateFile;
+
+mod service_state;
+pub(crate) mod setup_options;
+
+pub(crate) use service_state::SERVICE_STATE;
+use setup_options::SetupOptions;
 
 /// Values that a router is started with.
 #[derive(Debug)]
@@ -44,6 +52,8 @@ pub struct Config {
     pub certificate: Option<Certificate>,
     /// True if keys and commands for cars are accepted without TLS, too, at a port or by name.
     pub allow_plain_http: bool,
+    /// Folder of the log files, of which consoles are told what concerns their car; `None`: there are none.
+    pub log_dir: Option<PathBuf>,
     /// Names by which browsers reach a router without keys.
     pub host_names: Vec<HostName>,
     /// Domain below which each car has a host name.
@@ -64,8 +74,18 @@ pub struct Config {
     pub known_links: Option<StateFile>,
     /// The mesh that this router is a member of; `None`: it is alone.
     pub mesh: Option<MeshConfig>,
+    /// Where drives are recorded, if they are.
+    pub record: Option<RecordConfig>,
     /// Sockets inherited from systemd or from the previous router.
     pub sockets: InheritedListeners,
+}
+
+/// Where recordings go.
+#[derive(Debug, Clone)]
+pub struct RecordConfig {
+    pub dir: PathBuf,
+    /// Most bytes of all recordings.
+    pub most_bytes: u64,
 }
 
 impl Config {
@@ -79,6 +99,7 @@ impl Config {
             keys: None,
             certificate: None,
             allow_plain_http: true,
+            log_dir: None,
             host_names: Vec::new(),
             domain: None,
             media_address: None,
@@ -89,6 +110,7 @@ impl Config {
             on_link: None,
             known_links: None,
             mesh: None,
+            record: None,
             sockets: InheritedListeners::default(),
         }
     }
@@ -120,8 +142,9 @@ impl Config {
     name = "p2p-router",
     version,
     before_help = "Examples:\n  \
-        p2p-router                        main port 8888; at a terminal, the first start makes keys\n  \
-        p2p-router key add car2 --role link --ports 9001\n  \
+        p2p-router                        main port 8888; at a terminal, the first start invites a car\n  \
+        sudo p2p-router setup             asks what is needed, starts at boot, and invites a car\n  \
+        p2p-router key add car2 --role link --ports 9001 --invite\n  \
         p2p-router 8888 --open --bind 127.0.0.1   without keys, for this machine only"
 )]
 pub struct Options {
@@ -194,19 +217,32 @@ pub struct Options {
     /// With --mesh: a file of credentials for the NATS servers (.creds)
     #[arg(long, value_name = "FILE", hide = cfg!(not(feature = "mesh")))]
     pub mesh_credentials: Option<PathBuf>,
-    /// With --mesh: how the other routers reach the main port of this one
+    /// With --mesh: how the other routers reach the main port of this one, and whoever it invites
     /// [default: this host's name and the main port]
     #[arg(long, value_name = "HOST:PORT", hide = cfg!(not(feature = "mesh")), global = true)]
     pub mesh_address: Option<MemberAddress>,
-    /// With --mesh: take no keys, and end what they have open, while no other router was heard of for this
-    /// time: one of them may have been revoked [default: keys are taken for ever]
+    /// With --mesh: take keys only for a stop, and end what they have open, unless another router was reached in
+    /// this time that knows no other keys: some may have been revoked. So it is at a router that is started
+    /// until it has met another, and at the first router of a mesh until there is a second
+    /// [default: keys are taken for ever]
     #[arg(long, value_name = "SECONDS", hide = cfg!(not(feature = "mesh")),
         value_parser = clap::value_parser!(u32).range(5..))]
     pub mesh_keys_stale: Option<u32>,
+    /// The host name or address by which others reach this router, for the invitations that it makes; with --mesh
+    /// they have --mesh-address [default: an address of this machine]
+    #[arg(long, value_name = "HOST", value_parser = parse_host, global = true)]
+    pub public_host: Option<String>,
     /// Where the router keeps its keys and its certificate
     /// [default: $XDG_STATE_HOME/p2prouter or ~/.local/state/p2prouter]
     #[arg(long, value_name = "DIR", global = true)]
     pub state_dir: Option<PathBuf>,
+    /// Record each drive in a file in this folder: what happened to the car, and what its camera saw (MCAP, which
+    /// Foxglove opens)
+    #[arg(long, value_name = "DIR")]
+    pub record: Option<PathBuf>,
+    /// With --record: the most that all recordings may have, in MB; then the oldest are removed
+    #[arg(long, value_name = "MB", default_value = "2048", value_parser = clap::value_parser!(u32).range(16..))]
+    pub record_mb: u32,
     /// What all our programs have
     #[command(flatten)]
     pub common: CommonOptions,
@@ -227,6 +263,9 @@ pub enum Task {
     /// Make several routers act as one
     #[command(subcommand, hide = cfg!(not(feature = "mesh")))]
     Mesh(MeshCommand),
+    /// Set this machine up as a router: write the settings, start at boot where systemd runs, and invite a car and
+    /// its operator. Asks for what is not said
+    Setup(SetupOptions),
     /// Read the settings, the keys and the certificate, say what is wrong with them, and end
     Check,
     /// Ask the router that runs with these settings on this machine whether it can do its job: ends
@@ -240,8 +279,27 @@ impl Settings for Options {
     fn used_by(subcommand: &str) -> Option<&'static [&'static str]> {
         match subcommand {
             "health" => Some(&["port", "bind", "proxy-protocol"]),
-            "key" | "certificate" => Some(&["state-dir", "tls-cert", "tls-key", "domain"]),
+            "key" => Some(&[
+                "port",
+                "bind",
+                "public-host",
+                "state-dir",
+                "tls-cert",
+                "tls-key",
+                "domain",
+            ]),
+            "certificate" => Some(&["state-dir", "tls-cert", "tls-key", "domain"]),
             "port" => Some(&["port", "state-dir"]),
+            "setup" => Some(&[
+                "port",
+                "bind",
+                "public-host",
+                "state-dir",
+                "tls-cert",
+                "tls-key",
+                "domain",
+                "proxy-protocol",
+            ]),
             "mesh" => Some(&["port", "mesh-address", "state-dir", "tls-cert", "tls-key"]),
             // `check` is there to find mistakes.
             _ => None,
@@ -361,6 +419,42 @@ impl Options {
         }
     }
 
+    /// Returns how others reach the main port, which is this one once the router runs: of a member of a mesh its
+    /// own address, as no other router knows its invitations.
+    pub(crate) fn address(&self, port: u16) -> RouterAddress {
+        if let (Some(MemberAddress(own)), false) = (&self.mesh_address, self.mesh.is_empty()) {
+            return own.clone();
+        }
+        let host = self.public_host.clone();
+        let host = host.unwrap_or_else(|| public_address::own_host(self.bind));
+        RouterAddress { host, port }
+    }
+
+    /// Returns how others reach the main port, for an invitation: as the router was started last.
+    ///
+    /// # Errors
+    /// If there is no state directory.
+    pub fn address_to_invite(&self) -> anyhow::Result<RouterAddress> {
+        let noted = public_address::read_note(&self.state_dir()?).map(|(address, _)| address);
+        Ok(match (noted, &self.public_host) {
+            (Some(noted), None) => noted,
+            (noted, _) => self.address(noted.map_or(self.port, |it| it.port)),
+        })
+    }
+
+    /// Returns the ports of a car's key for which none are said: of those of the router's last start if these are
+    /// among those said here, which are all if nobody says any.
+    ///
+    /// # Errors
+    /// If there is no state directory.
+    pub fn ports_of_cars(&self) -> anyhow::Result<PortRange> {
+        let said = self.service_ports.range();
+        let noted = public_address::read_note(&self.state_dir()?).and_then(|(_, ports)| ports);
+        Ok(PortRange::of_cars(
+            noted.filter(|noted| said.covers(*noted)).unwrap_or(said),
+        ))
+    }
+
     /// Returns the fingerprint of the router's own certificate, which is made if need be; `None`: the router
     /// shows one of an authority.
     ///
@@ -439,6 +533,7 @@ impl Options {
             } else {
                 Some(KeyStore::open(self.state_dir()?)?)
             },
+            log_dir: Some(self.common.log_dir.clone()),
             host_names: self.host_names.clone(),
             domain: self.domain.clone(),
             media_address: self.media_address.clone(),
@@ -449,6 +544,10 @@ impl Options {
             on_link: self.on_link.clone().map(CommandLine::into_words),
             known_links: self.known_links().ok(),
             mesh: self.mesh()?,
+            record: self.record.clone().map(|dir| RecordConfig {
+                dir,
+                most_bytes: u64::from(self.record_mb) * 1_000_000,
+            }),
             sockets,
         })
     }

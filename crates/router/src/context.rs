@@ -25,6 +25,7 @@ use crate::net::unauthenticated::{PendingConnection, Unauthenticated};
 use crate::ops::health::Health;
 use crate::ops::metrics::Metrics;
 use crate::ops::on_link::OnLink;
+use crate::ops::own_log::OwnLog;
 use crate::ops::shutdown::Shutdown;
 
 /// Purpose of the key that signs the session cookies of a mesh.
@@ -41,6 +42,7 @@ pub(crate) struct Context {
     pub feed: Arc<Feed>,
     pub run_ids: RunIds,
     pub on_link: Arc<OnLink>,
+    pub own_log: OwnLog,
     pub metrics: Arc<Metrics>,
     pub health: Health,
     /// The mesh, if this router is a member of one.
@@ -53,6 +55,8 @@ pub(crate) struct Context {
 /// Limits for the holder of one key, or with `--open` for one network.
 pub(crate) struct Quotas {
     pub consoles: Quota,
+    /// Connections to and from other routers of the mesh for consoles.
+    pub lines: Quota,
     pub viewers: Quota,
     pub runs: Quota,
     /// Bytes of answers that were not taken yet.
@@ -80,8 +84,17 @@ impl Context {
             closing: AtomicBool::new(false),
         };
         let mesh = config.mesh.as_ref();
+        if let (Some(keys), Some(_)) = (&config.keys, mesh) {
+            keys.share()?;
+        }
         let mesh = mesh.map(|mesh| Mesh::new(mesh, main_port, &metrics, now));
         let mesh = mesh.transpose().context("the mesh")?.map(Arc::new);
+        if let (Some(keys), Some(mesh)) = (&config.keys, &mesh)
+            && let Some(limit) = config.mesh.as_ref().and_then(|mesh| mesh.keys_stale)
+        {
+            mesh.set_keys_agreed_at(config.sockets.keys_agreed_at);
+            keys.set_stale(mesh.are_keys_stale(limit));
+        }
         let of_mesh = (config.mesh.as_ref()).map(|mesh| mesh.secret.derive(COOKIES, &[]));
         let limits = OpenFileLimits::of_this_process();
         let over_quota = &metrics.over_quota;
@@ -105,6 +118,7 @@ impl Context {
             unauthenticated: Arc::new(Unauthenticated::new(metrics.clone(), &limits)),
             quotas: Quotas {
                 consoles: Quota::new(limits.consoles, over_quota.clone()),
+                lines: Quota::new(limits.lines, over_quota.clone()),
                 viewers: Quota::new(limits.viewers, over_quota.clone()),
                 runs: Quota::new(limits::RUNS, over_quota.clone()),
                 unread: Quota::new(limits::UNREAD, over_quota.clone()),
@@ -114,6 +128,7 @@ impl Context {
             feed,
             run_ids: RunIds::random(),
             on_link: Arc::new(OnLink::new(config.on_link.clone())),
+            own_log: OwnLog::new(config.log_dir.clone()),
             metrics,
             health: Health::new(main_port).context("a random number")?,
             shutdown,

@@ -18,8 +18,7 @@ mod snapshot;
 
 pub(crate) use snapshot::{Snapshot, take_part};
 
-/// Most runs in a snapshot: the last ones.
-pub(crate) const RUNS: usize = 1000;
+pub(crate) use p2p_shared::protocol::SNAPSHOT_RUNS as RUNS;
 /// Most events that a console may be behind: some 0.8 s of 5,000 a second.
 const BEHIND: usize = 4096;
 /// Most ticks that a console may be behind: only the newest one is of use.

@@ -17,9 +17,11 @@ pub mod net;
 pub mod ops;
 mod page;
 pub mod process;
+mod record;
 mod routes;
 mod run;
 mod server;
+pub mod setup;
 #[cfg(test)]
 mod simulation;
 

@@ -9,9 +9,11 @@ pub(crate) mod command_lists;
 pub(crate) mod end;
 pub(crate) mod handle;
 mod inner_clock;
+mod past_queries;
 pub(crate) mod priority_queue;
 mod run_queries;
 mod runs;
+mod silence;
 pub(crate) mod task;
 pub(crate) mod work;
 
@@ -23,6 +25,8 @@ use crate::run::RunKind;
 pub(crate) trait LinkObserver {
     fn on_tick(&self, clock_ms: u64);
     fn on_round_trip(&self, rtt: Duration);
+    /// Reports that the inner has not answered for this time. The next round trip ends that.
+    fn on_silence(&self, link: LinkId, silence: Duration);
     fn on_motion(&self, link: LinkId, event: MotionEvent, is_shown: bool);
     fn on_camera(&self, link: LinkId, state: CameraState);
 

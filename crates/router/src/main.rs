@@ -10,14 +10,19 @@ use p2p_router::mesh::{self, config::MeshCommand};
 use p2p_router::net::proxy_protocol;
 use p2p_router::ops::health_command;
 use p2p_router::ops::inherited_listeners::InheritedListeners;
-use p2p_router::process;
+use p2p_router::{process, setup};
 use p2p_shared::{os, settings};
 
 fn main() -> ExitCode {
     os::no_core_dumps();
     let mut options: Options = settings::parse();
-    match options.task.take() {
+    let task = options.task.take();
+    if let Some(Task::Key(_) | Task::Certificate(_) | Task::Port(_) | Task::Mesh(_)) = &task {
+        options.take_service_state();
+    }
+    match task {
         Some(Task::Common(task)) => task.run::<Options>(),
+        Some(Task::Setup(asked)) => os::exit_code(setup::run(&options, asked)),
         Some(Task::Check) => os::exit_code(check(&options)),
         Some(Task::Health) => {
             let main_port = (options.bind, options.port).into();
@@ -35,7 +40,9 @@ fn main() -> ExitCode {
 }
 
 fn key(options: &Options, command: KeyCommand) -> anyhow::Result<()> {
-    key_command::run(command, &options.state_dir()?, || options.proof())
+    let (proof, address) = (|| options.proof(), || options.address_to_invite());
+    let ports = options.ports_of_cars()?;
+    key_command::run(command, &options.state_dir()?, ports, proof, address)
 }
 
 fn certificate(options: &Options, command: &CertificateCommand) -> anyhow::Result<()> {

@@ -32,7 +32,6 @@ pub(crate) mod hop;
 #[cfg(test)]
 pub(crate) mod hub;
 pub mod id;
-pub(crate) mod invite;
 pub(crate) mod join;
 mod keys;
 pub(crate) mod members;

@@ -14,6 +14,7 @@ mod join;
 mod keys;
 mod moves;
 mod names;
+mod other_consoles;
 mod shared_keys;
 mod ways;
 mod world;

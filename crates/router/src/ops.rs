@@ -6,6 +6,7 @@ pub mod inherited_listeners;
 pub(crate) mod metrics;
 pub(crate) mod on_link;
 pub(crate) mod open_files;
+pub(crate) mod own_log;
 pub(crate) mod shutdown;
 pub mod signals;
 pub mod state_file;

@@ -1,7 +1,6 @@
 //! Runs the router as a process: starts it, restarts it in place at SIGUSR2, ends it at SIGINT or
 //! SIGTERM, and reports each to systemd.
 
-use std::os::fd::OwnedFd;
 use std::pin::pin;
 
 use anyhow::Context;
@@ -11,9 +10,10 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::auth::bootstrap_keys;
 use crate::auth::certificate::{self, Certificate};
+use crate::auth::public_address;
 use crate::config::Options;
 use crate::net::limits;
-use crate::ops::inherited_listeners::{InheritedListeners, ThisProgram};
+use crate::ops::inherited_listeners::{HandedOver, InheritedListeners, ThisProgram};
 use crate::ops::signals::Signals;
 use crate::server::Router;
 
@@ -23,7 +23,7 @@ use crate::server::Router;
 /// If the router can't be started, or can't be replaced.
 pub fn run(options: &Options) -> anyhow::Result<()> {
     let signals = Signals::note().context("signals")?;
-    let Some((program, sockets)) = serve(options, &signals)? else {
+    let Some((program, over)) = serve(options, &signals)? else {
         return Ok(());
     };
     Signals::hold().context("signals")?;
@@ -32,15 +32,15 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         sd_notify::stopping();
         return Ok(());
     }
-    Err(program.execute_anew(sockets))
+    Err(program.execute_anew(over))
 }
 
-/// Runs the router to its end, or to a restart: then returns the program to run, and its sockets.
+/// Runs the router to its end, or to a restart: then returns the program to run, and what it gets.
 #[tokio::main]
 async fn serve(
     options: &Options,
     signals: &Signals,
-) -> anyhow::Result<Option<(ThisProgram, Vec<OwnedFd>)>> {
+) -> anyhow::Result<Option<(ThisProgram, HandedOver)>> {
     // Found before anybody replaces the file.
     let program = ThisProgram::find().context("what this program is")?;
     let mut restarts = signal(SignalKind::user_defined2()).context("SIGUSR2")?;
@@ -66,7 +66,7 @@ async fn serve(
         }
         tracing::info!("restarting: running commands have 30 s; the ports stay open");
         let mut handing_over = pin!(router.hand_over(|| !signals.end()));
-        let Some(sockets) = ends.before(&mut handing_over).await else {
+        let Some(over) = ends.before(&mut handing_over).await else {
             // Open runs keep their time to end; only the restart is given up.
             log_end();
             ends.before(handing_over).await;
@@ -78,7 +78,7 @@ async fn serve(
             return Ok(None);
         };
         let Err(error) = checked else {
-            return Ok(Some((program, sockets)));
+            return Ok(Some((program, over)));
         };
         let error = with_causes(&error);
         tracing::error!(
@@ -87,7 +87,7 @@ async fn serve(
         );
         // Not with the exit code for mistakes in the settings, after which systemd would not start
         // the router again.
-        let again = options.config(InheritedListeners::handed_over(sockets));
+        let again = options.config(InheritedListeners::handed_over(over));
         router = again
             .and_then(Router::start)
             .map_err(|error| anyhow::anyhow!("the router can't go on: {}", with_causes(&error)))?;
@@ -102,14 +102,23 @@ async fn serve(
 fn start(options: &Options) -> anyhow::Result<Router> {
     let config = options.config(InheritedListeners::from_environment())?;
     let (keys, certificate) = (config.keys.clone(), config.certificate.clone());
-    let without_ports = config
-        .domain
-        .clone()
-        .filter(|_| !config.service_ports.are_open());
     if options.allow_plain_http && !options.open {
         tracing::warn!("--allow-plain-http: anybody on the way can read keys and change commands");
     }
     let router = Router::start(config)?;
+    let address = options.address(router.address().port());
+    // Before anybody is told that it runs, and invites somebody.
+    let noted = match &keys {
+        Some(_) => public_address::leave_note(
+            &options.state_dir()?,
+            &address,
+            options.service_ports.range(),
+        ),
+        None => Ok(()),
+    };
+    if let Err(error) = noted {
+        tracing::warn!(%error, "`p2p-router key add` does not learn of this router's address and ports");
+    }
     tracing::info!("listening on {}", router.address());
     if let Some(keys) = keys {
         if let Some(warning) = certificate.as_ref().and_then(Certificate::warning)
@@ -123,12 +132,8 @@ fn start(options: &Options) -> anyhow::Result<Router> {
             tracing::warn!(%error, "`p2p-router key add` does not learn of --tls-cert: give it there, too");
         }
         let fingerprint = certificate.as_ref().and_then(Certificate::fingerprint);
-        bootstrap_keys::offer(
-            &keys,
-            router.address().port(),
-            fingerprint,
-            without_ports.as_ref(),
-        )?;
+        let offered = options.service_ports.range();
+        bootstrap_keys::offer(&keys, &address, fingerprint, offered)?;
     } else {
         tracing::warn!("--open: everyone who reaches the ports may run commands");
     }

@@ -2,7 +2,7 @@
 //! over its sockets.
 
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -12,13 +12,14 @@ use p2p_shared::os::with_causes;
 use p2p_shared::timing;
 use tokio::net::TcpListener;
 
-use crate::car::saved_ports::{self, PortState};
+use crate::car::saved_ports::{self, PortState, SavedPort};
 use crate::config::Config;
 use crate::context::Context;
 use crate::link::end::LinkEnd;
-use crate::ops::inherited_listeners::InheritedListeners;
+use crate::ops::inherited_listeners::{HandedOver, InheritedListeners};
+use crate::ops::shutdown::own;
 use crate::ops::state_file::StateFile;
-use crate::routes;
+use crate::{record, routes};
 
 /// Time for one more request on each open connection when the router goes down: its answer says
 /// that it is the last. Without this time, a request that is on its way would get no answer.
@@ -52,65 +53,21 @@ impl Router {
             })?;
         let listener = Arc::new(listener);
         let address = listener.local_addr().context("the main port's address")?;
+        config.sockets.keys_agreed_at = sockets.keys_agreed_at;
         let context = Arc::new(Context::new(config, address, SystemTime::now())?);
-        let Context {
-            config,
-            shutdown,
-            registry,
-            ..
-        } = &*context;
-        // Without a server, whoever starts the router connects it: a test with a bus of its own.
-        if let (Some(mesh), Some(config)) = (&context.mesh, &config.mesh)
-            && !config.servers.is_empty()
-        {
-            let member = mesh
-                .clone()
-                .run(mesh.connect(config)?, shutdown.closed.clone());
-            shutdown.connections.spawn(member);
-        }
-        shutdown.spawn(context.access.clone().follow());
-        if let Some(certificate) = config.certificate.clone() {
-            shutdown.spawn(certificate.follow());
-        }
-        shutdown.spawn(context.on_link.clone().run());
-        let keeping_time = registry.clone().run_timers(shutdown.closed.clone());
-        shutdown.connections.spawn(keeping_time);
-        if let Some(file) = config.known_links.clone() {
-            restore(&context, &file, &mut sockets);
-            let ports = registry.clone();
-            let exchange = move |found: Vec<_>| ports.exchange(&found);
-            let keeping =
-                saved_ports::sync(file, registry.changes(), exchange, shutdown.closed.clone());
-            shutdown.connections.spawn(keeping);
-        }
-        if context.mesh.is_some() {
-            registry.inherit(sockets.take_rest(config.bind));
-            let registry = registry.clone();
-            shutdown.spawn(async move {
-                tokio::time::sleep(NEWS_OF_MESH).await;
-                registry.close_inherited();
-            });
-        }
+        begin(&context, &mut sockets)?;
         for port in sockets.left() {
             tracing::warn!(
                 port,
                 "the socket that was given for this port is closed: nobody had it, and it is not the main port"
             );
         }
-        if let (Some(mesh), Some(hops)) = (&context.mesh, &context.hops) {
-            let following = routes::follow_mesh::run(context.clone(), mesh.clone());
-            shutdown.spawn(following);
-            shutdown.spawn(hops.clone().keep_in_touch());
-            shutdown.spawn(routes::follow_keys::run(
-                context.clone(),
-                mesh.clone(),
-                hops.clone(),
-            ));
-        }
         let serving = routes::main_port::serve(context.clone(), listener.clone());
-        shutdown.connections.spawn(serving);
+        context.shutdown.connections.spawn(serving);
         let looking = context.clone();
-        shutdown.spawn(async move { looking.health.watch().await });
+        context
+            .shutdown
+            .spawn(async move { looking.health.watch().await });
         Ok(Self {
             context,
             address,
@@ -124,10 +81,10 @@ impl Router {
         self.address
     }
 
-    /// Shuts down as [`shut_down`](Self::shut_down) does, but keeps the ports open, and returns their
-    /// sockets: callers wait there for the next router. Asks `is_wanted` once nothing runs any more;
+    /// Shuts down as [`shut_down`](Self::shut_down) does, but keeps the ports open, and returns what
+    /// the next router takes over: callers wait there for the next router. Asks `is_wanted` once nothing runs any more;
     /// after a `false` the ports are closed as by `shut_down`.
-    pub async fn hand_over(self, is_wanted: impl Fn() -> bool) -> Vec<OwnedFd> {
+    pub async fn hand_over(self, is_wanted: impl Fn() -> bool) -> HandedOver {
         let cars = self.context.registry.cars();
         let mut listeners = vec![self.listener.clone()];
         listeners.extend(
@@ -141,7 +98,14 @@ impl Router {
             // Another task may hold the listener longer: so it is cloned, not taken.
             listener.as_fd().try_clone_to_owned().ok()
         });
-        sockets.collect()
+        let keys = self.context.config.keys.as_ref();
+        HandedOver {
+            sockets: sockets.collect(),
+            // What was never written the next router does not know.
+            keys_agreed_at: (self.context.mesh.as_ref())
+                .filter(|_| keys.is_some_and(|keys| keys.is_kept()))
+                .and_then(|mesh| mesh.keys_agreed_at()),
+        }
     }
 
     /// Refuses new runs, lets the running ones end for [`timing::DRAIN`], sends the inners away
@@ -150,7 +114,7 @@ impl Router {
         self.end(|| false).await;
     }
 
-    async fn end(self, hands_over: impl Fn() -> bool) {
+    async fn end(&self, hands_over: impl Fn() -> bool) {
         let Context {
             config,
             shutdown,
@@ -202,13 +166,79 @@ impl Router {
     }
 }
 
-/// Opens the service ports that were open before, for whoever had them.
+/// Opens the ports that were open before, and begins all that goes on beside the main port.
+pub(crate) fn begin(
+    context: &Arc<Context>,
+    sockets: &mut InheritedListeners,
+) -> anyhow::Result<()> {
+    let Context {
+        config,
+        shutdown,
+        registry,
+        ..
+    } = &**context;
+    // Without a server, whoever starts the router connects it: a test with a bus of its own.
+    if let (Some(mesh), Some(config)) = (&context.mesh, &config.mesh)
+        && !config.servers.is_empty()
+    {
+        let member = mesh
+            .clone()
+            .run(mesh.connect(config)?, shutdown.closed.clone());
+        shutdown.connections.spawn(own(member));
+    }
+    shutdown.spawn(context.access.clone().follow());
+    if let Some(certificate) = config.certificate.clone() {
+        shutdown.spawn(certificate.follow());
+    }
+    shutdown.spawn(context.on_link.clone().run());
+    if let Some(config) = config.record.clone() {
+        // Beyond the router's end, at which its files are ended, too.
+        let recording = record::run(context.clone(), config);
+        shutdown.connections.spawn(own(recording));
+    }
+    let keeping_time = registry.clone().run_timers(shutdown.closed.clone());
+    shutdown.connections.spawn(own(keeping_time));
+    if let Some(file) = config.known_links.clone() {
+        restore(context, &file, sockets);
+        let ports = registry.clone();
+        let exchange = move |found: Vec<_>| ports.exchange(&found);
+        let keeping =
+            saved_ports::sync(file, registry.changes(), exchange, shutdown.closed.clone());
+        shutdown.connections.spawn(own(keeping));
+    }
+    if context.mesh.is_some() {
+        registry.inherit(sockets.take_rest(config.bind));
+        let registry = registry.clone();
+        shutdown.spawn(async move {
+            tokio::time::sleep(NEWS_OF_MESH).await;
+            registry.close_inherited();
+        });
+    }
+    if let (Some(mesh), Some(hops)) = (&context.mesh, &context.hops) {
+        let following = routes::follow_mesh::run(context.clone(), mesh.clone());
+        shutdown.spawn(following);
+        shutdown.spawn(hops.clone().keep_in_touch());
+        let keys = routes::follow_keys::run(context.clone(), mesh.clone(), hops.clone());
+        shutdown.spawn(keys);
+    }
+    Ok(())
+}
+
 fn restore(context: &Arc<Context>, file: &StateFile, sockets: &mut InheritedListeners) {
     let known = saved_ports::read(file).unwrap_or_else(|error| {
         let error = with_causes(&error);
         tracing::warn!(error, "which service ports were open is not known");
         Vec::new()
     });
+    open_again(context, known, sockets);
+}
+
+/// Opens the service ports that were open before, for whoever had them.
+pub(crate) fn open_again(
+    context: &Arc<Context>,
+    known: Vec<SavedPort>,
+    sockets: &mut InheritedListeners,
+) {
     let mut count = 0;
     for link in known {
         let registry = &context.registry;

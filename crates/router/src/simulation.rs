@@ -1,6 +1,6 @@
 //! Deterministic simulation: the real router, inner and console driving run in one process on paused
 //! time, over a bad network. One seed makes one history, and the promises of docs/reliability.md are
-//! checked on each history.
+//! checked on each history. `mesh` does the same with three routers.
 //!
 //! Real: the router's link and console tasks, registry, control, queues and `/cgi` from the parsed
 //! query on; the inner's agent, session, dispatch, run history, drive and motion, and the guardian's
@@ -12,9 +12,9 @@
 //! this crate.
 //!
 //! ```text
-//! cargo test -p p2p-router --lib simulation                 2,000 seeds
-//! SEEDS=100000 cargo test … simulation -- --nocapture       100,000 seeds
-//! SEED=7 cargo test … simulation -- --nocapture             one seed, with a log of its history
+//! cargo test -p p2p-router --lib simulation                     2,000 seeds, and 400 of three routers
+//! SEEDS=100000 cargo test … simulation -- --nocapture           100,000 seeds
+//! SEED=7 cargo test … of_three_routers -- --nocapture           one seed, with a log of its history
 //! ```
 
 use std::collections::BTreeMap;
@@ -25,24 +25,30 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, mpsc};
 use std::time::{Duration, Instant};
 
+mod answers;
 mod callers;
 mod faults;
 mod final_checks;
 mod history;
+mod keys;
 mod machine;
+mod mesh;
 mod network;
 mod operator;
 mod press_ledger;
+pub(crate) mod process;
 mod rng;
 mod scenario;
+mod shared;
 mod sim_router;
 mod world;
 
 use history::{HistoryCounts, HistoryOutcome};
 
-/// Histories in the test suite.
+/// Histories in the test suite, and those of three routers, of which each takes six times as long.
 const SEEDS: u64 = 2000;
-/// A history takes about 30 ms; one that takes this long never ends.
+const SEEDS_OF_THREE: u64 = 400;
+/// A history takes about 50 ms; one that takes this long never ends.
 const HANGS: Duration = Duration::from_secs(60);
 /// Histories with a broken promise after which a run of seeds ends.
 const MAX_FAILURES: usize = 5;
@@ -50,7 +56,9 @@ const MAX_FAILURES: usize = 5;
 /// A command directory of empty files; the processes of its commands are simulated.
 fn commands() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
-    for name in ["forward", "back", "stop", "hello", "slow", "fails", "reads"] {
+    for name in [
+        "forward", "back", "stop", "hello", "slow", "long", "fails", "reads",
+    ] {
         let file = folder.path().join(name);
         fs::write(&file, "").unwrap();
         fs::set_permissions(file, fs::Permissions::from_mode(0o755)).unwrap();
@@ -62,11 +70,23 @@ fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok()?.parse().ok()
 }
 
+/// Runs the history of a seed, and keeps its log if it is to.
+type RunHistory = fn(u64, &Path, bool) -> HistoryOutcome;
+
 #[test]
 fn promises_hold_in_every_history() {
+    check(scenario::run, SEEDS);
+}
+
+#[test]
+fn promises_hold_in_every_history_of_three_routers() {
+    check(mesh::run, SEEDS_OF_THREE);
+}
+
+fn check(run: RunHistory, seeds: u64) {
     let commands = commands();
     if let Some(seed) = number("SEED") {
-        let outcome = scenario::run(seed, commands.path(), true);
+        let outcome = run(seed, commands.path(), true);
         outcome.lines.iter().for_each(|line| println!("{line}"));
         println!("{:?}", outcome.counts);
         assert!(outcome.violations.is_empty(), "{:#?}", outcome.violations);
@@ -74,10 +94,10 @@ fn promises_hold_in_every_history() {
     }
     let (first, seeds) = (
         number("FROM").unwrap_or(1),
-        number("SEEDS").unwrap_or(SEEDS),
+        number("SEEDS").unwrap_or(seeds),
     );
     let began = Instant::now();
-    let summary = run_all(first, seeds, commands.path());
+    let summary = run_all(run, first, seeds, commands.path());
     println!(
         "{seeds} seeds in {:.1} s: {summary}",
         began.elapsed().as_secs_f64()
@@ -97,6 +117,21 @@ fn the_same_seed_is_the_same_history() {
     for seed in 1..20 {
         let print = || scenario::run(seed, commands.path(), false).fingerprint;
         assert_eq!(print(), print(), "SEED={seed}");
+    }
+}
+
+#[test]
+fn the_same_seed_is_the_same_history_of_three_routers_on_a_machine_that_is_slow() {
+    let commands = commands();
+    for seed in 11..15 {
+        let slow = [Duration::ZERO, Duration::from_secs(2)];
+        let [one, other] = slow.map(|time| mesh::run_held_up(seed, commands.path(), true, time));
+        let mut lines = one.lines.iter().zip(&other.lines);
+        let differs = lines.find(|(one, other)| one != other);
+        assert_eq!(
+            one.fingerprint, other.fingerprint,
+            "SEED={seed}: {differs:#?}"
+        );
     }
 }
 
@@ -145,7 +180,7 @@ impl RunSummary {
 }
 
 /// Runs the seeds on every core, until [`MAX_FAILURES`] histories have broken a promise.
-fn run_all(first: u64, seeds: u64, commands: &Path) -> RunSummary {
+fn run_all(run: RunHistory, first: u64, seeds: u64, commands: &Path) -> RunSummary {
     let next = AtomicU64::new(first);
     let summary = Mutex::new(RunSummary::default());
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
@@ -162,7 +197,7 @@ fn run_all(first: u64, seeds: u64, commands: &Path) -> RunSummary {
                         return;
                     }
                     let _ = done.send((thread, seed));
-                    let outcome = scenario::run(seed, commands, false);
+                    let outcome = run(seed, commands, false);
                     summary.lock().unwrap().add(seed, &outcome);
                 }
             });

@@ -150,6 +150,14 @@ impl<const MAX: usize> Piece<MAX> {
         Self(bytes.split_to(bytes.len().min(MAX)))
     }
 
+    /// Splits the first lines off, as many as fit; of a line that is too long, the bytes that fit.
+    #[must_use]
+    pub fn lines_from(bytes: &mut Bytes) -> Self {
+        let fits = &bytes[..bytes.len().min(MAX)];
+        let last = fits.iter().rposition(|byte| *byte == b'\n');
+        Self(bytes.split_to(last.map_or(fits.len(), |last| last + 1)))
+    }
+
     /// Copies the first of these bytes, as many as fit.
     #[must_use]
     pub fn first_of(bytes: &[u8]) -> Self {
@@ -399,6 +407,10 @@ mod tests {
             moving: Some(moving),
             stop_failed: true,
             router: None,
+            epoch: None,
+            silent_ms: None,
+            stop_failure: None,
+            past: false,
         };
         assert!(encode(&link).unwrap().len() < half);
         let info = CommandInfo {
@@ -434,5 +446,15 @@ mod tests {
             Text::from("a\u{1b}[2J\u{202e}").to_string(),
             "a\\u{1b}[2J\\u{202e}"
         );
+    }
+
+    #[test]
+    fn lines_are_split_at_their_ends_as_long_as_they_fit() {
+        let mut bytes = Bytes::from_static(b"ab\ncd\nefghijk");
+        let mut pieces = Vec::new();
+        while !bytes.is_empty() {
+            pieces.push(Piece::<6>::lines_from(&mut bytes).to_vec());
+        }
+        assert_eq!(pieces, [&b"ab\ncd\n"[..], b"efghij", b"k"]);
     }
 }

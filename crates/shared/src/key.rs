@@ -3,13 +3,15 @@
 
 mod base32;
 mod hash;
+mod invite_code;
 mod load;
 mod role;
 mod secret_file;
 
 pub use base32::{Base32, Fingerprint, KeyId, NotBase32};
 pub use hash::{KeyHash, NotAHash};
-pub use load::load;
+pub use invite_code::{FingerprintStart, InviteCode};
+pub use load::{config_dir, is_in_environment, load};
 pub use role::Role;
 pub use secret_file::{SecretFileError, chmod_line, read_secret_file};
 

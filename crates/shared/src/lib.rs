@@ -6,6 +6,7 @@
 pub mod backoff;
 pub mod bounded;
 pub mod codec;
+pub mod invitation;
 pub mod keepalive;
 pub mod key;
 pub mod logging;
@@ -14,6 +15,7 @@ pub mod net;
 pub mod os;
 pub mod protocol;
 pub mod settings;
+pub mod setup;
 pub mod text;
 pub mod timing;
 pub mod websocket;

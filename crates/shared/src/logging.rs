@@ -15,6 +15,7 @@ mod json;
 mod panics;
 mod party;
 mod queue;
+mod recent;
 mod terminal;
 mod throttle;
 
@@ -29,7 +30,7 @@ use std::time::Duration;
 use tracing::level_filters::LevelFilter;
 use tracing::{Level, Subscriber};
 use tracing_appender::non_blocking::WorkerGuard;
-use tracing_subscriber::filter::EnvFilter;
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 
@@ -39,6 +40,8 @@ use party::{PartyLayer, PartyLimit};
 use queue::LineQueue;
 use terminal::{Human, Stderr};
 
+pub use file::check_free_space;
+pub use recent::recent_lines;
 pub use throttle::{LogThrottle, LoggedReasons};
 
 /// Lines that may wait for the disk: an SD card can stall for seconds, while a busy router logs
@@ -63,7 +66,7 @@ pub struct LogOptions {
     /// Most bytes of all files of the program together.
     pub log_size: u64,
     /// Least level that the terminal shows: 0 information, -1 warnings, -2 errors, 1 debugging, 2
-    /// everything. Files always have information. `P2P_LOG`, in the form of [`EnvFilter`], decides for
+    /// everything. Files always have information. `P2P_LOG`, in the form of [`Targets`], decides for
     /// both instead, if it is set.
     pub verbosity: i16,
 }
@@ -169,7 +172,7 @@ fn build(
         left_out_notices.send(Level::WARN, &message);
     });
 
-    let (filter, shown) = match filter.map(EnvFilter::try_new) {
+    let (filter, shown) = match filter.map(str::parse::<Targets>) {
         Some(Ok(filter)) => (filter, LevelFilter::TRACE),
         Some(Err(error)) => {
             let message = format!("P2P_LOG isn't a filter ({error}): ignoring it");
@@ -202,15 +205,19 @@ fn build(
 /// Returns the filter of all events, and the level that the terminal shows of those. Debugging shows
 /// our own crates only, whose names begin with `p2p`: events of others would drown theirs. The client of
 /// NATS would log each attempt to connect; the router logs what becomes of them.
-fn by_verbosity(verbosity: i16) -> (EnvFilter, LevelFilter) {
-    let (directives, shown) = match verbosity {
-        ..=-2 => ("info,async_nats=off", LevelFilter::ERROR),
-        -1 => ("info,async_nats=off", LevelFilter::WARN),
-        0 => ("info,async_nats=off", LevelFilter::INFO),
-        1 => ("info,async_nats=off,p2p=debug", LevelFilter::DEBUG),
-        2.. => ("info,async_nats=off,p2p=trace", LevelFilter::TRACE),
+fn by_verbosity(verbosity: i16) -> (Targets, LevelFilter) {
+    let (ours, shown) = match verbosity {
+        ..=-2 => (LevelFilter::INFO, LevelFilter::ERROR),
+        -1 => (LevelFilter::INFO, LevelFilter::WARN),
+        0 => (LevelFilter::INFO, LevelFilter::INFO),
+        1 => (LevelFilter::DEBUG, LevelFilter::DEBUG),
+        2.. => (LevelFilter::TRACE, LevelFilter::TRACE),
     };
-    (EnvFilter::new(directives), shown)
+    let filter = Targets::new()
+        .with_default(LevelFilter::INFO)
+        .with_target("async_nats", LevelFilter::OFF)
+        .with_target("p2p", ours);
+    (filter, shown)
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ pub use random::{jitter, random_u64};
 pub use state_dir::{NoStateDir, default_state_dir};
 
 #[cfg(feature = "simulation")]
-pub use simulated::seed as seed_jitter;
+pub use simulated::seed as seed_randomness;
 
 /// Exit code of an error that has no code of its own.
 const ERROR: u8 = 1;

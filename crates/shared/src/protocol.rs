@@ -29,12 +29,14 @@ mod console;
 mod drive;
 mod link;
 mod media;
+mod past;
 mod run;
 
 pub use console::*;
 pub use drive::*;
 pub use link::*;
 pub use media::*;
+pub use past::*;
 pub use run::*;
 
 /// WebSocket subprotocol: the version of these messages.

@@ -31,6 +31,10 @@ pub const PACE_IDLE: Pace = Pace {
 /// switch back and forth.
 pub const BUSY_LINGER: Duration = Duration::from_secs(10);
 
+/// Silence after which a peer that owes a sign of life counts as giving no answer: nothing that it told before
+/// is shown any more as if it were so. A link that only gives no answer is not dead.
+pub const NO_ANSWER: Duration = Duration::from_millis(500);
+
 /// Greatest age of a press or a renewal, by its tick of the car's clock or by the time that it
 /// waited; older ones are dropped. So nobody drives above this round trip.
 pub const MOTION_AGE: Duration = Duration::from_secs(1);

@@ -20,7 +20,7 @@ use tokio_tungstenite::tungstenite::protocol::{
 };
 
 use crate::codec::{CodecError, Encoding, MessagePack};
-use crate::protocol::MAX_MESSAGE;
+use crate::protocol::{MAX_MESSAGE, MAX_PICTURE_MESSAGE};
 
 mod read_ahead;
 
@@ -47,6 +47,14 @@ pub fn limits() -> WebSocketConfig {
         .max_write_buffer_size(2 * BATCH + 4 * MAX_MESSAGE)
         .max_message_size(Some(MAX_MESSAGE))
         .max_frame_size(Some(MAX_MESSAGE))
+}
+
+/// Limits of the WebSocket of a car's pictures, each of which is a message.
+#[must_use]
+pub fn limits_of_pictures() -> WebSocketConfig {
+    limits()
+        .max_message_size(Some(MAX_PICTURE_MESSAGE))
+        .max_frame_size(Some(MAX_PICTURE_MESSAGE))
 }
 
 /// Event of a socket.

@@ -14,14 +14,17 @@ pub fn use_products(folder: Option<PathBuf>) {
 
 /// Builds the programs now, and returns their folder.
 pub fn build() -> PathBuf {
+    // A folder of their own: in that of the benchmark, each build would undo the other, whose features differ.
+    let car = Path::new(env!("CARGO_BIN_EXE_sim-car"));
+    let folder = car.ancestors().nth(2).unwrap().join("programs");
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let built = Command::new(cargo)
         .args(["build", "--release", "--locked", "--workspace", "--bins"])
+        .arg("--target-dir")
+        .arg(&folder)
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .stdin(Stdio::null())
         .status();
     assert!(built.unwrap().success(), "the programs can't be built");
-    // Beside the folder of the profile that this benchmark was built with.
-    let car = Path::new(env!("CARGO_BIN_EXE_sim-car"));
-    car.ancestors().nth(2).unwrap().join("release")
+    folder.join("release")
 }

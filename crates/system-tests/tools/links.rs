@@ -147,6 +147,7 @@ fn config(
             lease_ms: 400,
             limit_ms: 2000,
         },
+        ring: None,
         guardian: None,
         camera: None,
     })

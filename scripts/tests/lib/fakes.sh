@@ -91,8 +91,12 @@ asked_again() {
     eventually asked 2
 }
 
+# Below those that the kernel gives to connections: one of them could have it when it is wanted.
 free_port() {
-    perl -MIO::Socket::INET -e 'print IO::Socket::INET->new(LocalAddr => "127.0.0.1", Listen => 1)->sockport'
+    perl -MIO::Socket::INET -e '
+        my $port;
+        do { $port = 10000 + int rand 22000 } until IO::Socket::INET->new(LocalAddr => "127.0.0.1", LocalPort => $port, Listen => 1);
+        print $port'
 }
 
 # Starts a start script in the background. Sets script to its pid; it speaks into $work/said.

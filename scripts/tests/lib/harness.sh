@@ -21,6 +21,7 @@ tests=$(cd "$(dirname -- "$0")" && pwd)
 work=$(mktemp -d "${TMPDIR:-/tmp}/p2p test.XXXXXX")
 cp -R "$tests/.." "$work/scripts"
 rm -f "$work/scripts/p2p.env"
+# shellcheck disable=SC2034 # for the caller
 scripts=$work/scripts
 mkdir "$work/fake"
 export P2P_RUN_DIR="$work/run" FAKE="$work/fake" TMPDIR="$work"
@@ -29,6 +30,7 @@ passed=0 failed=0
 trap 'clean_up' EXIT
 trap 'exit 1' INT TERM HUP
 
+# Shows what `run` ran last if the command fails.
 ok() { # NAME COMMAND...
     name=$1
     shift
@@ -38,6 +40,7 @@ ok() { # NAME COMMAND...
     else
         failed=$((failed + 1))
         echo "not ok - $name: $*"
+        [ ! -s "${out-}" ] || sed 's/^/    /' "$out"
     fi
 }
 

@@ -1,16 +1,18 @@
 //! Performs the actions of keys, and turns orders of driving into messages.
 
 use p2p_shared::bounded::{Arguments, BoundError};
-use p2p_shared::names::Argument;
+use p2p_shared::names::{Argument, CommandName};
 use p2p_shared::protocol::{ConsoleToRouter, ControlRequest, DriveCommand};
 use p2p_shared::text::Escaped;
 
-use super::{App, Effect, Overlay, Page};
+use super::{App, Effect, NO_STOP, Overlay, Page};
 use crate::app::command_list::{CommandList, RunProgress, SentRun};
+use crate::app::question::Question;
 use crate::app::saved_log;
 use crate::app::text_field::{self, FieldPurpose, TextField};
-use crate::drive::{ControlHolder, Drive, DriveFacts, DriveOrder};
+use crate::drive::{ControlHolder, Drive, DriveFacts, DriveOrder, KeyReleases};
 use crate::keymap::{Action, Screen};
+use crate::text::is_of_link;
 
 /// Lines per page when scrolling.
 pub(super) const PAGE: isize = 10;
@@ -37,17 +39,38 @@ impl App {
             Action::Pages(by) => self.scroll(isize::from(by) * PAGE),
             Action::First if self.screen == Screen::Log => self.log.select_newest(),
             Action::Last if self.screen == Screen::Log => self.log.follow(),
+            Action::Last if self.screen == Screen::Drive => self.timeline_view.cursor = None,
             Action::First => self.scroll(isize::MIN / 2),
             Action::Last => self.scroll(isize::MAX / 2),
             Action::Enter => self.enter(),
             Action::Filter => {
-                let field = TextField::new(FieldPurpose::Filter, self.log.filter());
-                self.field = Some(field);
+                let before = match self.screen {
+                    Screen::Fleet => &self.fleet_list.filter,
+                    _ => self.log.filter(),
+                };
+                self.field = Some(TextField::new(FieldPurpose::Filter, before));
             }
+            Action::Palette => {
+                self.leave_drive();
+                self.palette_selected = 0;
+                self.field = Some(TextField::new(FieldPurpose::Palette, ""));
+            }
+            Action::Copy => self.copy(),
+            Action::Output if self.commands.run.is_some() => {
+                self.overlay = Some(Overlay::new(Page::Output));
+            }
+            Action::Output => {}
+            Action::Order => self.next_order(),
+            Action::StopAll => self.ask_to_stop_all(),
+            Action::Latch => self.toggle_latch(),
+            Action::Picture => self.next_picture_size(),
+            Action::Scrub(steps) => self.scrub(steps),
+            Action::Zoom { closer } => self.timeline_view.zoom(closer),
             Action::Freeze => self.log.toggle_freeze(),
             Action::Save => {
                 let runs: Vec<_> = self.log.shown().collect();
-                let name = saved_log::file_name(runs.first().map_or(0, |run| run.at_ms));
+                let newest = runs.iter().find(|run| !is_of_link(run)).or(runs.first());
+                let name = saved_log::file_name(newest.map_or(0, |run| run.at_ms));
                 let text = saved_log::text(runs.iter().rev().map(AsRef::as_ref));
                 self.effects.push(Effect::Save { name, text });
             }
@@ -83,7 +106,7 @@ impl App {
             let link = self.link();
             let tick_ms = link.and_then(|link| link.tick).map_or(0, |(ms, _)| ms);
             match order {
-                DriveOrder::Report(why) => self.notify(why.to_string(), true),
+                DriveOrder::Report(why) => self.report(why),
                 DriveOrder::Take => self.send_control(ControlRequest::Take),
                 DriveOrder::GiveBack => self.send_control(ControlRequest::Release),
                 DriveOrder::Press(press, direction) => {
@@ -104,11 +127,8 @@ impl App {
     }
 
     pub(super) fn go(&mut self, screen: Screen) {
-        if self.is_replay() || screen == self.screen {
-            return;
-        }
-        if self.stop_failed() && self.screen == Screen::Drive {
-            self.notify("STOP FAILED: Space tries to stop again", true);
+        let is_past = matches!(screen, Screen::Log | Screen::Drive);
+        if (self.is_replay() && !is_past) || screen == self.screen {
             return;
         }
         self.leave_drive();
@@ -142,8 +162,7 @@ impl App {
         }
         self.drive_with(|drive, _| drive.stop());
         if !matches!(self.connection, super::ConnectionState::Up) {
-            let why = "no link to the router: the stop can't be sent; the lease stops the car";
-            self.notify(why, true);
+            self.notify(NO_STOP, true);
         }
     }
 
@@ -154,9 +173,25 @@ impl App {
         self.drive_with(|drive, facts| drive.arm(facts));
     }
 
+    fn toggle_latch(&mut self) {
+        if self.drive.releases == KeyReleases::Reported {
+            let why = "this terminal tells when a key is let go: no press need go on by itself";
+            return self.notify(why, false);
+        }
+        self.drive.latches = !self.drive.latches;
+        self.notify(
+            match self.drive.latches {
+                true => "a press goes on by itself now: any key stops it, or 5 s",
+                false => "a press goes on only while its key is held",
+            },
+            false,
+        );
+    }
+
     fn escape(&mut self) {
         match self.screen {
             Screen::Drive => self.drive_with(|drive, facts| drive.disarm(facts)),
+            Screen::Fleet => self.fleet_list.filter.clear(),
             Screen::Log if !self.log.filter().is_empty() => self.log.set_filter(String::new()),
             Screen::Log if !self.log.follows() => self.log.follow(),
             _ => {}
@@ -170,6 +205,7 @@ impl App {
             if request == ControlRequest::Grant {
                 self.drive_with(|drive, _| drive.release_all());
             }
+            self.granted = request == ControlRequest::Grant;
             self.send_control(request);
         }
     }
@@ -179,7 +215,7 @@ impl App {
             return;
         }
         if !self.role.may_administer() || self.setup.readonly {
-            let why = "only an admin key may seize control: press a to ask for it";
+            let why = "only an admin key may seize control: [a] asks for it";
             return self.notify(why, true);
         }
         self.send_control(ControlRequest::Seize);
@@ -210,19 +246,11 @@ impl App {
         self.effects.push(Effect::Send(message));
     }
 
-    fn scroll(&mut self, by: isize) {
+    pub(super) fn scroll(&mut self, by: isize) {
         match self.screen {
             Screen::Log => self.log.scroll(by),
             Screen::Commands => self.commands.scroll(by),
-            Screen::Fleet => {
-                let ports: Vec<u16> = self.fleet.links.keys().copied().collect();
-                let here = ports.iter().position(|port| Some(*port) == self.chosen);
-                let next = here.map_or(0, |here| {
-                    here.saturating_add_signed(by)
-                        .min(ports.len().saturating_sub(1))
-                });
-                self.choose(ports.get(next).copied());
-            }
+            Screen::Fleet => self.scroll_fleet(by),
             Screen::Drive => {}
         }
     }
@@ -233,14 +261,20 @@ impl App {
         }
         self.drive_with(|drive, facts| drive.leave(facts));
         self.set_chosen(port);
-        self.drive = Drive::new(self.setup.releases);
+        self.drive.change_car();
+        self.timeline_view.cursor = None;
+        // It speaks of the other car.
+        self.notice = None;
         (self.healthy_since, self.start_delay) = (None, None);
         self.may_choose_screen = false;
     }
 
-    fn enter(&mut self) {
+    pub(super) fn enter(&mut self) {
         match self.screen {
-            Screen::Fleet if self.link().is_some() => self.go(Screen::Drive),
+            Screen::Fleet if !self.fleet.links.is_empty() => {
+                self.choose(self.highlighted_port());
+                self.go(Screen::Drive);
+            }
             Screen::Log => {
                 if let Some(run) = self.log.selected_run() {
                     self.overlay = Some(Overlay::new(Page::Run(run.run)));
@@ -251,12 +285,25 @@ impl App {
         }
     }
 
+    /// Shows only what has these words.
+    pub(super) fn set_filter(&mut self, words: String) {
+        match self.screen {
+            Screen::Fleet => self.fleet_list.filter = words,
+            _ => self.log.set_filter(words),
+        }
+    }
+
     pub(super) fn submit_field(&mut self) {
         let Some(field) = self.field.take() else {
             return;
         };
         match field.purpose {
-            FieldPurpose::Filter => self.log.set_filter(field.text),
+            FieldPurpose::Filter => self.set_filter(field.text),
+            FieldPurpose::Search => self.search_page(field.text),
+            FieldPurpose::Palette => {
+                self.field = Some(field);
+                self.submit_palette();
+            }
             FieldPurpose::Arguments => match text_field::words(&field.text) {
                 Ok(words) => {
                     let as_argument = |word: String| Argument::try_from(bytes::Bytes::from(word));
@@ -288,10 +335,18 @@ impl App {
         };
         self.next_request += 1;
         let request = self.next_request;
-        let run = self.commands.run.take();
+        let old = std::mem::take(&mut self.commands);
+        let car = self
+            .link()
+            .map(|link| (service_port, link.info.name.clone()));
+        let is_same = old.car == car;
         self.commands = CommandList {
             request,
-            run,
+            is_old: true,
+            car,
+            list: if is_same { old.list } else { Vec::new() },
+            selected: if is_same { old.selected } else { 0 },
+            run: old.run,
             ..CommandList::default()
         };
         self.send(ConsoleToRouter::ListCommands {
@@ -301,7 +356,7 @@ impl App {
     }
 
     fn run_command(&mut self, arguments: Arguments, shown: String) {
-        let (Some(chosen), Some(service_port)) = (self.commands.chosen(), self.chosen) else {
+        let Some(chosen) = self.commands.chosen().filter(|_| self.chosen.is_some()) else {
             return;
         };
         if !self.may_drive() {
@@ -314,6 +369,26 @@ impl App {
             return self.notify("one runs already: wait for it, or end it with x", false);
         }
         let command = chosen.name.clone();
+        let motion = self.link().map(|link| &link.info.motion);
+        if motion.is_some_and(|motion| motion.contains(&command)) {
+            return self.ask(Question::Run {
+                command,
+                arguments,
+                typed: shown,
+            });
+        }
+        self.send_command(command, arguments, shown);
+    }
+
+    pub(super) fn send_command(
+        &mut self,
+        command: CommandName,
+        arguments: Arguments,
+        shown: String,
+    ) {
+        let Some(service_port) = self.chosen else {
+            return;
+        };
         self.next_request += 1;
         let request = self.next_request;
         self.commands.run = Some(SentRun::new(request, command.clone(), shown));

@@ -2,8 +2,12 @@
 //! bounded memory.
 
 use bytes::Bytes;
-use p2p_shared::names::{CommandName, RunId};
+use p2p_shared::names::{CommandName, LinkName, RunId};
 use p2p_shared::protocol::{CommandInfo, End, SendEvent};
+use ratatui::text::Line;
+
+use crate::screen::output::output_lines;
+use crate::screen::theme::Theme;
 
 const KEPT: usize = 64 * 1024;
 
@@ -13,6 +17,10 @@ pub struct CommandList {
     pub request: u64,
     /// True if the whole list was received.
     pub complete: bool,
+    /// True while the list is the last known one, and the car has not answered our request.
+    pub is_old: bool,
+    /// Service port and name of the car whose list it is.
+    pub car: Option<(u16, LinkName)>,
     pub list: Vec<CommandInfo>,
     pub selected: usize,
     /// The last run that was started on this screen.
@@ -75,6 +83,19 @@ impl SentRun {
             bytes: 0,
             stderr: Bytes::new(),
         }
+    }
+
+    /// Its output, and its standard error, as lines of at most so many columns.
+    pub fn lines<'a>(&self, columns: usize, theme: Theme) -> Vec<Line<'a>> {
+        let mut lines = match self.output.is_empty() {
+            true => Vec::new(),
+            false => output_lines(&self.output, columns, theme),
+        };
+        if !self.stderr.is_empty() {
+            lines.push(Line::styled("standard error:", theme.quiet()));
+            lines.extend(output_lines(&self.stderr, columns, theme));
+        }
+        lines
     }
 
     /// Returns true until the run has ended.

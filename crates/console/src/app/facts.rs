@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::{App, ConnectionState};
+use super::App;
+use crate::app::contact::Contact;
 use crate::drive::{ControlHolder, DriveFacts, TOO_SLOW};
 
 /// Greatest age of a clock tick that proves that the car hears us. The car drops what is 1 s old.
@@ -32,6 +33,7 @@ impl App {
             now: self.now,
             may_drive: self.may_drive(),
             is_up: self.is_up(),
+            is_silent: self.chosen_contact().silence().is_some(),
             healthy_since: self.healthy_since,
             round_trip: self.round_trip(),
             input_is_alive: age(self.input_seen) <= INPUT_ALIVE,
@@ -44,8 +46,7 @@ impl App {
 
     /// Returns true if console and router, and router and car, are connected.
     fn is_up(&self) -> bool {
-        let router = matches!(self.connection, ConnectionState::Up);
-        router && self.has_snapshot && self.link().is_some_and(|link| link.info.is_up)
+        self.chosen_contact() != Contact::Lost
     }
 
     /// Round trip to the car over both hops, or the time that we are waiting for one, if that is
@@ -65,7 +66,7 @@ impl App {
 
     pub(super) fn update_health(&mut self) {
         let slow = self.round_trip().is_some_and(|rtt| rtt > TOO_SLOW);
-        if !self.is_up() || slow {
+        if self.chosen_contact() != Contact::Answers || slow {
             self.healthy_since = None;
         } else {
             self.healthy_since.get_or_insert(self.now);

@@ -1,19 +1,24 @@
 //! What the console knows of every link, from the router's snapshots and events. Pure; sends
 //! nothing.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use p2p_shared::names::{CommandName, RunId};
 use p2p_shared::protocol::{
-    ActiveMotion, ControlInfo, End, LinkInfo, MotionEvent, RunInfo, RunResult,
+    ActiveMotion, ControlInfo, End, LinkInfo, MotionEvent, PastEntry, PastEvent, PressId, RunInfo,
+    RunResult, StopCause, StopFailure,
 };
 
 use crate::app::round_trips::RoundTrips;
-use crate::text::end_text;
+use crate::app::timeline::Timeline;
+use crate::text::{end_text, fit};
 
-/// Most events and motions that are kept of a car.
-const EVENTS: usize = 64;
+/// Most motions that are kept of a car.
+const MOTIONS: usize = 64;
+/// Most links that are kept after they are gone.
+const GONE: usize = 64;
 
 #[derive(Debug, Clone)]
 pub struct FleetLink {
@@ -23,6 +28,8 @@ pub struct FleetLink {
     /// Time when anything of this car was received last.
     pub seen: Instant,
     pub why_down: String,
+    /// Time since which the car gives no answer, as its router says.
+    pub silent_since: Option<Instant>,
     /// Time when the request for control of this car expires.
     pub request_until: Option<Instant>,
     pub rtts: RoundTrips,
@@ -34,8 +41,11 @@ pub struct FleetLink {
     pub moving: Option<(ActiveMotion, Instant)>,
     /// The motion or stop command that ended last.
     pub ran: Option<EndedCommand>,
-    /// The last events of the car's motion, newest last.
-    pub events: VecDeque<(Instant, String)>,
+    /// The end of the last motion.
+    pub stopped: Option<LastStop>,
+    pub timeline: Timeline,
+    /// Time of the next try of a stop command that fails.
+    pub next_stop: Option<Instant>,
     /// Commands of the last motions: an end names only the run.
     motions: VecDeque<(RunId, CommandName)>,
 }
@@ -47,25 +57,164 @@ impl FleetLink {
         stop.map(|ran| ran.end).filter(|end| *end != End::Exit(0))
     }
 
+    /// The moment of this reading of the car's clock; `now`, if it is not known.
+    fn moment(&self, clock_ms: Option<u64>, now: Instant) -> Instant {
+        let of_tick = |(tick_ms, at): (u64, Instant)| {
+            let (clock_ms, ms) = (clock_ms?, Duration::from_millis);
+            let later = at.checked_add(ms(clock_ms.saturating_sub(tick_ms)))?;
+            later.checked_sub(ms(tick_ms.saturating_sub(clock_ms)))
+        };
+        self.tick.and_then(of_tick).map_or(now, |at| at.min(now))
+    }
+
     /// Applies a motion event of the car.
     pub fn on_motion(&mut self, event: &MotionEvent, now: Instant) {
         self.seen = now;
+        let at = match event {
+            MotionEvent::Over { clock_ms, .. } => self.moment(*clock_ms, now),
+            _ => now,
+        };
+        // It moves until a stop has succeeded.
+        let moving = self
+            .moving
+            .as_ref()
+            .map(|(moving, _)| moving.command.clone());
+        let text = self.record(event, moving, at, now);
+        match event {
+            MotionEvent::Started(moving) => self.moving = Some((moving.clone(), now)),
+            MotionEvent::Stands => {
+                (self.info.stop_failed, self.info.stop_failure) = (false, None);
+                self.next_stop = None;
+                self.moving = None;
+            }
+            MotionEvent::Stopped { failure, .. } => {
+                self.next_stop = next_try(failure.as_ref(), now);
+                self.info.stop_failure.clone_from(failure);
+            }
+            MotionEvent::StopFailed => self.info.stop_failed = true,
+            _ => {}
+        }
+        self.timeline.tell(now, text);
+    }
+
+    /// Puts what the car remembers in place of what was received of it since then.
+    pub fn add_past(&mut self, entries: &[(Instant, PastEntry)], now: Instant) {
+        let (Some((first, _)), Some((last, _))) = (entries.first(), entries.last()) else {
+            return;
+        };
+        self.timeline.forget_events(*first, *last);
+        let mut moving = None;
+        for (at, entry) in entries {
+            let of_clock = |clock_ms: u64| {
+                let ms = Duration::from_millis;
+                let at = *at + ms(clock_ms.saturating_sub(entry.clock_ms));
+                at.checked_sub(ms(entry.clock_ms.saturating_sub(clock_ms)))
+                    .map_or(now, |at| at.min(now))
+            };
+            let text = match &entry.event {
+                PastEvent::Now => continue,
+                PastEvent::Start { .. } => "p2p-inner started".to_owned(),
+                PastEvent::LinkUp { .. } => "link up".to_owned(),
+                PastEvent::LinkLost { why } => format!("link lost: {}", fit(why.raw(), 80)),
+                PastEvent::Motion(event) => {
+                    let ended = match event {
+                        MotionEvent::Over {
+                            clock_ms: Some(clock_ms),
+                            ..
+                        } => of_clock(*clock_ms),
+                        _ => *at,
+                    };
+                    let text = self.record(event, moving.clone(), ended, *at);
+                    match event {
+                        MotionEvent::Started(begun) => moving = Some(begun.command.clone()),
+                        MotionEvent::Stands => moving = None,
+                        _ => {}
+                    }
+                    text
+                }
+                PastEvent::Guardian {
+                    cause,
+                    press,
+                    clock_ms,
+                    has_stopped,
+                    ..
+                } => {
+                    let by_guardian = ByGuardian {
+                        cause: fit(cause.raw(), 40),
+                        has_stopped: *has_stopped,
+                    };
+                    let text = format!("stops: {by_guardian}");
+                    self.guardian_acted(by_guardian, *press, of_clock(*clock_ms), moving.clone());
+                    text
+                }
+            };
+            self.timeline.tell(*at, text);
+        }
+    }
+
+    /// Notes that the guardian acted on this press.
+    fn guardian_acted(
+        &mut self,
+        guardian: ByGuardian,
+        press: Option<PressId>,
+        at: Instant,
+        moving: Option<CommandName>,
+    ) {
+        match &mut self.stopped {
+            Some(stop) if press.is_some() && stop.press == press => stop.guardian = Some(guardian),
+            _ => {
+                self.stopped = Some(LastStop {
+                    at,
+                    press,
+                    cause: StopCause::Watchdog,
+                    by: None,
+                    ran: moving,
+                    guardian: Some(guardian),
+                });
+            }
+        }
+    }
+
+    /// Notes what an event tells of motions and stops that ended then. Returns it in words.
+    fn record(
+        &mut self,
+        event: &MotionEvent,
+        moving: Option<CommandName>,
+        ended: Instant,
+        now: Instant,
+    ) -> String {
         let ran = |command, end, exec_us| EndedCommand {
             command,
             end,
             exec: Duration::from_micros(exec_us),
             at: now,
         };
-        let text = match event {
+        match event {
             MotionEvent::Started(moving) => {
                 push(&mut self.motions, (moving.run, moving.command.clone()));
-                self.moving = Some((moving.clone(), now));
                 format!("{} started", moving.command)
             }
             MotionEvent::Refused { why, .. } => format!("key press refused: {why}"),
-            MotionEvent::Over { cause, .. } => {
-                self.moving = None;
-                format!("motion ends: {cause}")
+            MotionEvent::Over {
+                press, cause, by, ..
+            } => {
+                // The guardian may have acted before the inner could.
+                let before = self
+                    .stopped
+                    .take()
+                    .filter(|stop| press.is_some() && stop.press == *press);
+                let stop = LastStop {
+                    // What was told at once, by the ticks, is more exact.
+                    at: before.as_ref().map_or(ended, |stop| stop.at.min(ended)),
+                    press: *press,
+                    cause: *cause,
+                    by: by.as_ref().map(|by| fit(by.raw(), 40)),
+                    ran: moving,
+                    guardian: before.and_then(|stop| stop.guardian),
+                };
+                let text = format!("stops: {}", stop.why(self.info.lease_ms));
+                self.stopped = Some(stop);
+                text
             }
             MotionEvent::Ended { run, end, exec_us } => {
                 let motion = self.motions.iter().rev().find(|(id, _)| id == run);
@@ -80,33 +229,81 @@ impl FleetLink {
                 cause,
                 end,
                 exec_us,
+                failure,
             } => {
                 self.ran = Some(ran(self.info.stop.to_string(), *end, *exec_us));
-                format!("stop: {}, {} ms ({cause})", end_text(*end), exec_us / 1000)
-            }
-            MotionEvent::Stands => {
-                self.info.stop_failed = false;
-                self.moving = None;
-                "stands".to_owned()
-            }
-            MotionEvent::StopFailed => {
-                self.info.stop_failed = true;
-                match self.failed_stop() {
-                    Some(end) => format!("STOP FAILED 3 times: {}", end_text(end)),
-                    None => "STOP FAILED 3 times: no exit code".to_owned(),
+                let (end, ms) = (end_text(*end), exec_us / 1000);
+                match failure.as_ref().map(|failure| fit(failure.said.raw(), 80)) {
+                    Some(said) if !said.is_empty() => {
+                        format!("stop: {end}, {ms} ms ({cause}): {said}")
+                    }
+                    _ => format!("stop: {end}, {ms} ms ({cause})"),
                 }
             }
-        };
-        push(&mut self.events, (now, text));
+            MotionEvent::Stands => "stands".to_owned(),
+            MotionEvent::StopFailed => match self.failed_stop() {
+                Some(end) => format!("STOP FAILED 3 times: {}", end_text(end)),
+                None => "STOP FAILED 3 times: no exit code".to_owned(),
+            },
+        }
     }
+}
+
+/// The time of the next try of a stop that failed.
+fn next_try(failure: Option<&StopFailure>, now: Instant) -> Option<Instant> {
+    now.checked_add(Duration::from_millis(failure?.again_ms?))
 }
 
 /// Adds an entry; the oldest one goes if there are too many.
 fn push<T>(entries: &mut VecDeque<T>, entry: T) {
-    if entries.len() == EVENTS {
+    if entries.len() == MOTIONS {
         entries.pop_front();
     }
     entries.push_back(entry);
+}
+
+/// The end of a motion.
+#[derive(Debug, Clone)]
+pub struct LastStop {
+    pub at: Instant,
+    /// The press that had started the motion, if a driver had.
+    pub press: Option<PressId>,
+    pub cause: StopCause,
+    /// Name of the one who asked for the stop.
+    pub by: Option<String>,
+    /// The motion's command.
+    pub ran: Option<CommandName>,
+    /// Action of the guardian, if it had to act.
+    pub guardian: Option<ByGuardian>,
+}
+
+/// A stop by the second process at the car.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ByGuardian {
+    /// `the inner is gone`, or silent.
+    pub cause: String,
+    pub has_stopped: bool,
+}
+
+impl fmt::Display for ByGuardian {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let cause = &self.cause;
+        match self.has_stopped {
+            true => write!(f, "by its guardian ({cause})"),
+            false => write!(f, "its guardian could not stop it ({cause})"),
+        }
+    }
+}
+
+impl LastStop {
+    /// The reason of the stop at a car with this lease.
+    pub fn why(&self, lease_ms: u64) -> String {
+        match (self.cause, &self.by) {
+            (StopCause::Asked | StopCause::Beginning, Some(by)) => format!("by {by}"),
+            (StopCause::Lease, _) => format!("it heard nothing for {lease_ms} ms"),
+            (cause, _) => cause.to_string(),
+        }
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -122,6 +319,8 @@ pub struct EndedCommand {
 #[derive(Debug, Default)]
 pub struct Fleet {
     pub links: BTreeMap<u16, FleetLink>,
+    /// Links that are gone, so that a car that comes back has its past.
+    gone: BTreeMap<u16, FleetLink>,
 }
 
 impl Fleet {
@@ -129,6 +328,26 @@ impl Fleet {
     pub fn find(&self, wanted: &str) -> Option<&FleetLink> {
         let infos = self.links.values().map(|link| &link.info);
         self.links.get(&find_link(infos, wanted)?.service_port)
+    }
+
+    /// Forgets the links that are not among these.
+    pub fn keep_only(&mut self, links: &[LinkInfo]) {
+        let there: HashSet<u16> = links.iter().map(|link| link.service_port).collect();
+        let gone = self.links.extract_if(.., |port, _| !there.contains(port));
+        self.gone.extend(gone);
+        self.bound();
+    }
+
+    /// Forgets a link whose port was given up.
+    pub fn forget(&mut self, service_port: u16) {
+        self.gone.extend(self.links.remove_entry(&service_port));
+        self.bound();
+    }
+
+    fn bound(&mut self) {
+        while self.gone.len() > GONE {
+            self.gone.pop_first();
+        }
     }
 
     /// Updates a link as the router describes it.
@@ -140,25 +359,29 @@ impl Fleet {
         let moving = info.moving.take();
         let port = info.service_port;
         // The port may have been another car's.
-        let old = self.links.remove(&port);
+        let gone = self.gone.remove(&port);
+        let old = self.links.remove(&port).or(gone);
         let old = old.filter(|old| old.info.name == info.name);
         let mut link = FleetLink {
             since,
             seen: if info.is_up { now } else { since },
             why_down: String::new(),
+            silent_since: before(info.silent_ms, now),
             request_until: until(&info.control, now),
             rtts: RoundTrips::of(&rtts_us),
             hops: RoundTrips::default(),
             tick: None,
             moving: None,
             ran: None,
-            events: VecDeque::new(),
+            stopped: None,
+            timeline: Timeline::default(),
+            next_stop: next_try(info.stop_failure.as_ref(), now),
             motions: VecDeque::new(),
             info,
         };
         if let Some(old) = old {
-            (link.rtts, link.ran) = (old.rtts, old.ran);
-            (link.events, link.motions) = (old.events, old.motions);
+            (link.rtts, link.ran, link.stopped) = (old.rtts, old.ran, old.stopped);
+            (link.timeline, link.motions) = (old.timeline, old.motions);
             if link.info.router == old.info.router {
                 link.hops = old.hops;
             }
@@ -222,6 +445,12 @@ pub fn find_link<'a>(
     named.find(|link| link.is_up).or(first)
 }
 
+/// The time that was this many milliseconds ago.
+pub(super) fn before(ms: Option<u64>, now: Instant) -> Option<Instant> {
+    let ago = ms.map(Duration::from_millis)?;
+    Some(now.checked_sub(ago).unwrap_or(now))
+}
+
 fn until(control: &ControlInfo, now: Instant) -> Option<Instant> {
     let (_, left_ms) = control.request.as_ref()?;
     now.checked_add(Duration::from_millis(*left_ms))
@@ -229,8 +458,6 @@ fn until(control: &ControlInfo, now: Instant) -> Option<Instant> {
 
 #[cfg(test)]
 mod tests {
-    use p2p_shared::protocol::StopCause;
-
     use super::*;
     use crate::testing;
 
@@ -279,12 +506,13 @@ mod tests {
             cause: StopCause::Asked,
             end,
             exec_us: 1,
+            failure: None,
         };
         for (end, said) in [(End::Exit(0), "no exit code"), (End::Exit(7), "exit 7")] {
             let link = fleet.links.get_mut(&9000).unwrap();
             link.on_motion(&stopped(end), now);
             link.on_motion(&MotionEvent::StopFailed, now);
-            let (_, text) = link.events.back().unwrap();
+            let (_, text) = link.timeline.events().next().unwrap();
             assert_eq!(*text, format!("STOP FAILED 3 times: {said}"));
         }
     }

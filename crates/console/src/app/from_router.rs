@@ -8,11 +8,11 @@ use p2p_shared::protocol::{
 use p2p_shared::text::Escaped;
 
 use super::{App, ConnectionState};
-use crate::app::command_list::{CommandList, RunProgress};
-use crate::app::fleet::FleetLink;
+use crate::app::command_list::RunProgress;
+use crate::app::fleet::{FleetLink, before};
 use crate::connection::ConnectionEvent;
-use crate::drive::hold::PULSE;
 use crate::keymap::Screen;
+use crate::text::fit;
 
 /// Most characters shown of a sentence that a peer sent.
 const SENTENCE: usize = 300;
@@ -22,17 +22,21 @@ impl App {
         match event {
             ConnectionEvent::Connected(router) => {
                 self.setup.router = router.to_string();
+                self.router = Some(router);
                 self.connection = ConnectionState::Up;
-                self.pinged = None;
+                (self.pinged, self.heard) = (None, self.now);
                 self.dirty = true;
             }
             ConnectionEvent::Disconnected { why, retry_at } => self.disconnected(why, retry_at),
-            ConnectionEvent::Message(message) => self.on_router(*message),
+            ConnectionEvent::Message(message) => {
+                self.heard = self.now;
+                self.on_router(*message);
+            }
             ConnectionEvent::Pinged => {
                 self.pinged.get_or_insert(self.now);
             }
             ConnectionEvent::Ponged(rtt) => {
-                self.pinged = None;
+                (self.pinged, self.heard) = (None, self.now);
                 self.rtts
                     .push(u32::try_from(rtt.as_micros()).unwrap_or(u32::MAX));
                 self.dirty |= self.screen == Screen::Drive;
@@ -50,6 +54,7 @@ impl App {
             why,
             retry_at,
         };
+        self.missed.lost(self.heard);
         self.session = None;
         self.watched = None;
         self.pinged = None;
@@ -83,9 +88,24 @@ impl App {
                 self.pending_snapshot.0.extend(links);
                 self.pending_snapshot.1.extend(runs);
                 if last {
-                    self.apply_snapshot();
+                    let has_restarted = self.apply_snapshot();
                     self.follow_chosen();
                     self.choose_link();
+                    // What was asked for on the connection before gets no answer.
+                    if self.screen == Screen::Commands {
+                        self.list_commands();
+                    }
+                    // Another router never knew it.
+                    let is_same = self.known_router == self.setup.router;
+                    self.known_router.clone_from(&self.setup.router);
+                    if has_restarted && is_same {
+                        self.report_restart();
+                    }
+                    if let (None, Some(wanted)) = (self.chosen, &self.setup.wanted) {
+                        let wanted = fit(wanted, 40);
+                        let text = format!("no link is called {wanted}: it opens when it comes");
+                        self.notify(text, true);
+                    }
                 }
                 self.dirty = true;
             }
@@ -97,6 +117,7 @@ impl App {
                 let now = self.now;
                 if let Some(link) = self.fleet.links.get_mut(&service_port) {
                     link.tick = Some((clock_ms, now));
+                    link.silent_since = None;
                     link.seen = now;
                 }
             }
@@ -107,11 +128,22 @@ impl App {
                 more,
             } => {
                 if request == self.commands.request {
+                    // Until now the last known list was shown.
+                    if std::mem::take(&mut self.commands.is_old) {
+                        self.commands.list.clear();
+                    }
                     self.commands.list.extend(commands);
+                    self.commands.scroll(0);
                     self.commands.complete = !more;
                     self.dirty = true;
                 }
             }
+            RouterToConsole::Past {
+                request,
+                lines,
+                more,
+                ..
+            } => self.on_past(request, &lines, more),
             // Only the command `send` asks for this.
             RouterToConsole::Run { .. } => {}
             RouterToConsole::Refused { press, message, .. } => {
@@ -134,16 +166,20 @@ impl App {
     }
 
     /// Replaces links and runs by the completed snapshot. Until then the old ones stay, so that a
-    /// console that lags while it drives goes on driving.
-    fn apply_snapshot(&mut self) {
+    /// console that lags while it drives goes on driving. Returns true if the router knows nothing of
+    /// what was before it was lost.
+    fn apply_snapshot(&mut self) -> bool {
         let (links, runs) = std::mem::take(&mut self.pending_snapshot);
-        let there: Vec<u16> = links.iter().map(|link| link.service_port).collect();
-        self.fleet.links.retain(|port, _| there.contains(port));
+        self.fleet.keep_only(&links);
         for link in links {
             self.fleet.update(link, self.now);
         }
-        self.log.replace(runs);
-        self.has_snapshot = true;
+        // In a mesh, runs are also missing because another router does not answer.
+        let is_alone = (self.fleet.links.values()).all(|link| link.info.router.is_none());
+        let was_there = std::mem::replace(&mut self.has_snapshot, true);
+        let has_restarted = !was_there && is_alone && self.log.is_unknown_to(&runs);
+        self.log.merge(runs, has_restarted);
+        has_restarted
     }
 
     fn on_feed(&mut self, event: FeedEvent) {
@@ -151,16 +187,37 @@ impl App {
         self.dirty = true;
         match event {
             FeedEvent::Link(info) => {
+                let port = info.service_port;
+                let is_chosen = self.chosen == Some(port);
+                let was_up = self
+                    .fleet
+                    .links
+                    .get(&port)
+                    .is_some_and(|link| link.info.is_up);
+                let is_back = info.is_up && !was_up;
                 self.fleet.update(*info, now);
+                if is_back {
+                    self.tell_of_link(port, "link", "link up", "");
+                }
                 self.follow_chosen();
                 self.choose_link();
+                if is_chosen && self.screen == Screen::Commands {
+                    self.list_commands();
+                }
             }
             FeedEvent::LinkDown { service_port, why } => {
                 let why = Escaped(why.raw()).cut(SENTENCE).to_string();
+                self.tell_of_link(service_port, "link", "link down", &why);
+                if let Some(link) = self
+                    .link()
+                    .filter(|link| link.info.service_port == service_port)
+                {
+                    self.missed.since(link.seen);
+                }
                 self.fleet.link_down(service_port, why, now);
             }
             FeedEvent::LinkGone { service_port } => {
-                self.fleet.links.remove(&service_port);
+                self.fleet.forget(service_port);
                 self.follow_chosen();
                 self.choose_link();
             }
@@ -168,8 +225,13 @@ impl App {
                 service_port,
                 rtt_us,
                 hop_us,
+                silent_ms,
             } => {
                 if let Some(link) = self.fleet.links.get_mut(&service_port) {
+                    link.silent_since = before(silent_ms, now);
+                    if silent_ms.is_some() {
+                        return;
+                    }
                     link.rtts.push(rtt_us);
                     if let Some(hop_us) = hop_us {
                         link.hops.push(hop_us);
@@ -185,7 +247,17 @@ impl App {
             FeedEvent::Control {
                 service_port,
                 control,
-            } => self.fleet.set_control(service_port, control, now),
+            } => {
+                if let Some(link) = self
+                    .link()
+                    .filter(|link| link.info.service_port == service_port)
+                {
+                    let old = link.info.control.clone();
+                    self.report_control(&old, &control);
+                }
+                self.tell_of_control(service_port, &control);
+                self.fleet.set_control(service_port, control, now);
+            }
             FeedEvent::Motion {
                 service_port,
                 event,
@@ -197,9 +269,11 @@ impl App {
         if let Some(link) = self.fleet.links.get_mut(&service_port) {
             link.on_motion(event, self.now);
         }
+        self.log_motion(service_port, event);
         if self.chosen != Some(service_port) {
-            return;
+            return self.note_timelines(true);
         }
+        self.look_into(event);
         self.drive_with(|drive, _| drive.motion(event));
         match event {
             MotionEvent::Started(moving) => {
@@ -230,13 +304,13 @@ impl App {
 
     fn warn_if_slow(&mut self, command: &str, took: Duration, what: &str) {
         let network = self.round_trip().unwrap_or_default();
-        if took > PULSE + network {
+        if took > self.drive.tap() + network {
             let command = Escaped(command).cut(40).to_string();
             self.notify(
                 format!(
                     "{command} took {} ms {what}, longer than a tap lasts ({} ms): let a worker serve it",
                     took.as_millis(),
-                    PULSE.as_millis()
+                    self.drive.tap().as_millis()
                 ),
                 true,
             );
@@ -295,7 +369,11 @@ impl App {
         }
     }
 
-    pub(super) fn set_chosen(&mut self, port: Option<u16>) {
+    pub(crate) fn set_chosen(&mut self, port: Option<u16>) {
+        if self.chosen != port {
+            self.question = None;
+            self.missed.of_another(self.now);
+        }
         self.chosen = port;
         let link = self.link();
         self.chosen_name = link.map(|link| link.info.name.clone());
@@ -321,13 +399,12 @@ impl App {
             let name = Escaped(name.as_str()).cut(SENTENCE).to_string();
             self.notify(format!("{name} is gone from port {port}"), true);
         }
-        self.chosen = None;
+        (self.chosen, self.question) = (None, None);
         self.drive.restart();
         self.healthy_since = None;
         self.start_delay = None;
-        self.commands = CommandList {
-            run: self.commands.run.take(),
-            ..CommandList::default()
-        };
+        // The last known list stays until the car is back.
+        self.commands.request = 0;
+        (self.commands.is_old, self.commands.complete) = (true, false);
     }
 }

@@ -10,15 +10,17 @@ const KEPT: usize = 120;
 /// Two significant digits: 1 % is finer than any screen shows.
 const DIGITS: u8 = 2;
 
-/// Bars of the histogram: upper bound in milliseconds (exclusive) and label.
-pub const BARS: [(u64, &str); 7] = [
-    (10, "<10"),
-    (25, "<25"),
-    (50, "<50"),
-    (100, "<100"),
-    (200, "<200"),
-    (500, "<500"),
-    (u64::MAX, "more"),
+/// Bars of the histogram: upper bound in milliseconds (exclusive), label, and the block for such a
+/// round trip in a sparkline.
+pub const BARS: [(u64, &str, char); 8] = [
+    (5, "<5", '▁'),
+    (10, "<10", '▂'),
+    (25, "<25", '▃'),
+    (50, "<50", '▄'),
+    (100, "<100", '▅'),
+    (200, "<200", '▆'),
+    (500, "<500", '▇'),
+    (u64::MAX, "more", '█'),
 ];
 
 #[derive(Debug, Clone, Default)]
@@ -83,7 +85,7 @@ impl RoundTrips {
         };
         for step in all.iter_recorded() {
             let ms = step.value_iterated_to() / 1000;
-            let bar = BARS.iter().position(|(below, _)| ms < *below);
+            let bar = BARS.iter().position(|(below, ..)| ms < *below);
             if let Some(count) = bar.and_then(|bar| counts.get_mut(bar)) {
                 *count += step.count_since_last_iteration();
             }
@@ -114,7 +116,7 @@ mod tests {
         assert_eq!(trips.recent().len(), KEPT);
         assert_eq!(trips.last(), Some(Duration::from_secs(1)));
         assert_eq!(trips.bars().iter().sum::<u64>(), 1000);
-        assert!(trips.bars()[0] >= 9 && trips.bars()[0] <= 10);
+        assert!(trips.bars()[1] >= 4 && trips.bars()[1] <= 6);
         assert!(trips.jitter() > Duration::from_micros(900));
     }
 

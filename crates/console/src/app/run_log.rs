@@ -1,16 +1,19 @@
 //! The runs that the console has seen, and which of them the Log screen shows: the newest, or a
 //! view that is held while more runs are recorded. Pure, of bounded memory.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
+use p2p_shared::bounded::Piece;
 use p2p_shared::names::RunId;
-use p2p_shared::protocol::RunInfo;
+use p2p_shared::protocol::{RunInfo, RunResult, SNAPSHOT_RUNS};
 
-use crate::text::{outcome, source_word};
+use crate::text::{is_of_link, outcome, source_word};
 
 /// Most runs that are kept; with 1 KiB of output each they take about 6 MB.
 const KEPT: usize = 2_000;
+/// Status of a run whose result is lost.
+const LOST: u16 = 502;
 
 #[derive(Debug)]
 struct HeldView {
@@ -19,6 +22,24 @@ struct HeldView {
     /// True if frozen with `f`: then results don't change either.
     frozen: bool,
     came: u64,
+}
+
+/// A run that the router does not know any more: if it was open, its result is lost.
+fn forgotten(run: &RunInfo) -> RunInfo {
+    let lost = || RunResult {
+        status: LOST,
+        end: None,
+        why: "the router restarted: nobody knows what became of it".into(),
+        link_us: 0,
+        exec_us: None,
+        bytes: 0,
+        output: Piece::default(),
+        stderr: Piece::default(),
+    };
+    RunInfo {
+        result: Some(run.result.clone().unwrap_or_else(lost)),
+        ..run.clone()
+    }
 }
 
 /// The runs, and which of them the Log screen shows.
@@ -35,14 +56,40 @@ pub struct RunLog {
 }
 
 impl RunLog {
-    /// Replaces all runs by those of a snapshot. A held view stays, and counts only runs that were
-    /// unknown.
-    pub fn replace(&mut self, runs: Vec<RunInfo>) {
-        self.runs.clear();
-        let known = std::mem::take(&mut self.by_id);
+    /// Adds the runs of a snapshot after those that were known and that it has not. If the router `has_restarted`,
+    /// nobody knows what became of an open one among these. A held view stays, and counts only runs that were unknown.
+    pub fn merge(&mut self, runs: Vec<RunInfo>, has_restarted: bool) {
+        let there: HashSet<RunId> = runs.iter().map(|run| run.run).collect();
+        let mut known = std::mem::take(&mut self.by_id);
+        for id in std::mem::take(&mut self.runs) {
+            if !there.contains(&id)
+                && let Some(run) = known.get(&id)
+            {
+                let run = match has_restarted {
+                    true => forgotten(run),
+                    false => (**run).clone(),
+                };
+                self.keep(run, |_| false);
+            }
+        }
+        known.retain(|id, _| there.contains(id));
         for run in runs {
             self.keep(run, |id| !known.contains_key(&id));
         }
+        // What this console noted itself lies between the runs.
+        let at_ms = |id: &RunId| self.by_id.get(id).map(|run| run.at_ms);
+        self.runs.make_contiguous().sort_by_key(at_ms);
+    }
+
+    /// Returns true if runs are known, and the newest of them is not among these, which are all that the router
+    /// knows of.
+    pub fn is_unknown_to(&self, runs: &[RunInfo]) -> bool {
+        // There may have been older ones.
+        if runs.len() >= SNAPSHOT_RUNS {
+            return false;
+        }
+        let newest = self.newest_first().find(|run| !is_of_link(run));
+        newest.is_some_and(|newest| runs.iter().all(|run| run.run != newest.run))
     }
 
     /// Adds or updates a run. Returns whether the run is new.
@@ -86,7 +133,7 @@ impl RunLog {
     /// The last runs of one link, newest first, whether shown or not.
     pub fn of_link(&self, service_port: u16) -> impl Iterator<Item = &RunInfo> {
         let runs = self.newest_first().map(Arc::as_ref);
-        runs.filter(move |run| run.service_port == service_port)
+        runs.filter(move |run| run.service_port == service_port && !is_of_link(run))
     }
 
     /// The run with this id: its newest state, else the one that is held.
@@ -100,7 +147,7 @@ impl RunLog {
             return true;
         }
         let text = format!(
-            "{} {} {:?} {} {} {} {} {}",
+            "{} {} {:?} {} {} {} {} {} {}",
             run.link,
             run.command,
             run.arguments,
@@ -109,6 +156,7 @@ impl RunLog {
             run.key,
             run.run,
             outcome(run),
+            run.result.as_ref().map_or("", |result| result.why.raw()),
         );
         let text = text.to_lowercase();
         let mut words = self.filter.split_whitespace();
@@ -225,11 +273,11 @@ mod tests {
         log.scroll(1);
         log.put(testing::run(4, "left"));
         for _ in 0..2 {
-            log.replace((2..=6).map(|n| testing::run(n, "left")).collect());
+            log.merge((2..=6).map(|n| testing::run(n, "left")).collect(), true);
             assert_eq!((log.came(), ids(&log)), (3, vec![3, 2, 1]));
         }
         log.follow();
-        assert_eq!(ids(&log), [6, 5, 4, 3, 2]);
+        assert_eq!(ids(&log), [6, 5, 4, 3, 2, 1]);
     }
 
     #[test]

@@ -12,6 +12,7 @@ use p2p_shared::timing::{micros, millis, millis_f64};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::app::past_cars::PastCars;
 use crate::app::run_log::RunLog;
 
 /// Last millisecond of the year 9999, since 1970.
@@ -21,8 +22,8 @@ const LAST_MS: u64 = 253_402_300_799_999;
 ///
 /// # Errors
 /// A sentence, if there is no run in it.
-pub fn read(bytes: &[u8]) -> Result<RunLog, String> {
-    let mut log = RunLog::default();
+pub fn read(bytes: &[u8]) -> Result<(RunLog, PastCars), String> {
+    let (mut log, mut cars) = (RunLog::default(), PastCars::default());
     let (mut lines, mut ours) = (0, 0);
     for line in bytes.split_inclusive(|byte| *byte == b'\n') {
         if line.trim_ascii().is_empty() {
@@ -33,6 +34,10 @@ pub fn read(bytes: &[u8]) -> Result<RunLog, String> {
             continue;
         };
         ours += usize::from(fields.contains_key("timestamp") && fields.contains_key("message"));
+        let time = fields.get("timestamp").and_then(Value::as_str);
+        if let Some(Ok(time)) = time.map(humantime::parse_rfc3339) {
+            cars.note(time, &fields);
+        }
         if let Some(run) = parse(Value::Object(fields), lines as u64) {
             log.put(run);
         }
@@ -46,7 +51,7 @@ pub fn read(bytes: &[u8]) -> Result<RunLog, String> {
         _ if log.shown().next().is_none() => Err(format!(
             "no run and no link is in this log, in {lines} lines"
         )),
-        _ => Ok(log),
+        _ => Ok((log, cars)),
     }
 }
 
@@ -208,7 +213,7 @@ mod tests {
         let text = format!(
             "{RUN}\n{{\"timestamp\":\"2026-11-22T17:02:04Z\",\"message\":\"link down\",\"link\":\"car\",\"why\":\"silent\"}}\n{{\"timestamp\":\"2026-11-22T17:02:04Z\",\"message\":\"listening\"}}\n"
         );
-        let log = read(text.as_bytes()).unwrap();
+        let (log, _) = read(text.as_bytes()).unwrap();
         assert_eq!(log.shown().count(), 2);
         let run = log.shown().last().unwrap();
         let result = run.result.as_ref().unwrap();
@@ -220,7 +225,7 @@ mod tests {
     #[test]
     fn a_cut_off_log_shows_what_is_whole() {
         let text = format!("{RUN}\n{}", &RUN[..40]);
-        let log = read(text.as_bytes()).unwrap();
+        let (log, _) = read(text.as_bytes()).unwrap();
         assert_eq!(log.shown().count(), 1);
     }
 
@@ -248,7 +253,7 @@ mod tests {
         );
         let saved = text([&run].into_iter());
         assert!(saved.contains(r"a\u202eb"), "{saved}");
-        let replay = read(saved.as_bytes()).unwrap();
+        let (replay, _) = read(saved.as_bytes()).unwrap();
         let shown = replay.shown().next().unwrap();
         assert_eq!((shown.at_ms, &shown.from), (LAST_MS, &run.from));
     }
@@ -256,7 +261,7 @@ mod tests {
     #[test]
     fn what_is_saved_can_be_replayed() {
         let runs = [testing::run(1, "forward"), testing::run(2, "left")];
-        let replay = read(text(runs.iter()).as_bytes()).unwrap();
+        let (replay, _) = read(text(runs.iter()).as_bytes()).unwrap();
         let shown: Vec<_> = replay.shown().collect();
         assert_eq!(shown.len(), 2);
         assert_eq!(shown[0].command, runs[1].command);

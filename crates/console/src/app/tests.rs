@@ -1,15 +1,18 @@
-//! The application from key to message.
+//! The application from key to message; what it says of the car is in `said`.
+
+mod said;
 
 use crossterm::event::{
     Event as Input, KeyCode, KeyEventKind, KeyModifiers, MouseButton, MouseEvent, MouseEventKind,
 };
 use p2p_shared::names::RunId;
 use p2p_shared::protocol::{
-    CommandInfo, ConsoleToRouter, ControlRequest, DriveCommand, End, FeedEvent, PressId,
-    RefusedReason, RouterToConsole, SendEvent,
+    ActiveMotion, CommandInfo, ConsoleToRouter, ControlRequest, DriveCommand, End, FeedEvent,
+    MotionEvent, PressId, RefusedReason, RouterToConsole, SendEvent, StopCause,
 };
 
 use super::*;
+use crate::app::contact::Contact;
 use crate::connection::ConnectionEvent;
 use crate::drive::Direction;
 use crate::keymap::Screen;
@@ -85,14 +88,83 @@ fn with_several_links_it_opens_on_fleet_and_enter_opens_one() {
 fn the_wanted_link_is_opened_when_it_comes() {
     let mut bench = Bench::unconnected(SIZE);
     bench.app.setup.wanted = Some("rig".to_owned());
-    bench.event(testing::connected());
-    bench.feed(FeedEvent::Link(Box::new(testing::link(9000, "car"))));
+    bench.connect(vec![testing::link(9000, "car")], vec![]);
     assert_eq!(bench.app.screen, Screen::Fleet);
+    let notice = bench.app.notice.as_ref().unwrap();
+    assert!(notice.text.contains("no link is called rig"));
     bench.feed(FeedEvent::Link(Box::new(testing::link(9001, "rig"))));
     assert_eq!(
         (bench.app.screen, bench.app.chosen),
         (Screen::Drive, Some(9001))
     );
+}
+
+#[test]
+fn a_latched_press_ends_with_any_key_and_any_click() {
+    let latched = || {
+        let mut bench = Bench::with_car(SIZE);
+        bench.app.drive = crate::drive::Drive::new(crate::drive::KeyReleases::Guessed);
+        bench.letters("L");
+        bench.stroke(KeyCode::Up, KeyEventKind::Press);
+        bench.control(Some(us()), None);
+        bench.pass(1_000);
+        assert!(bench.app.drive.is_latched());
+        bench.messages();
+        bench
+    };
+    let is_over = |bench: &mut Bench| {
+        assert_eq!(bench.app.drive.asked(), None);
+        let is_release = |message: &ConsoleToRouter| {
+            matches!(
+                message,
+                ConsoleToRouter::Drive {
+                    command: DriveCommand::Release(_),
+                    ..
+                }
+            )
+        };
+        bench.messages().iter().any(is_release)
+    };
+    for key in [
+        KeyCode::Char('z'),
+        KeyCode::Down,
+        KeyCode::Char('v'),
+        KeyCode::Char('3'),
+        KeyCode::Esc,
+    ] {
+        let mut bench = latched();
+        bench.stroke(key, KeyEventKind::Press);
+        assert!(is_over(&mut bench), "{key:?}");
+    }
+    let mut bench = latched();
+    bench.event(Event::Terminal(Input::Mouse(MouseEvent {
+        kind: MouseEventKind::Down(MouseButton::Left),
+        column: 70,
+        row: 10,
+        modifiers: KeyModifiers::NONE,
+    })));
+    assert!(is_over(&mut bench));
+    let mut bench = latched();
+    bench.event(Event::Terminal(Input::FocusLost));
+    assert!(is_over(&mut bench));
+    // Before there is control, too.
+    for key in [KeyCode::Char('z'), KeyCode::Up] {
+        let mut bench = Bench::with_car(SIZE);
+        bench.app.drive = crate::drive::Drive::new(crate::drive::KeyReleases::Guessed);
+        bench.letters("L");
+        bench.stroke(KeyCode::Up, KeyEventKind::Press);
+        bench.stroke(key, KeyEventKind::Press);
+        bench.control(Some(us()), None);
+        bench.pass(1_000);
+        let sent = bench.messages();
+        let presses = |it: &ConsoleToRouter| {
+            let ConsoleToRouter::Drive { command, .. } = it else {
+                return false;
+            };
+            matches!(command, DriveCommand::Press { .. })
+        };
+        assert!(!sent.iter().any(presses), "{key:?}: {sent:?}");
+    }
 }
 
 #[test]
@@ -311,7 +383,7 @@ fn the_mouse_drives_on_the_pad_and_stops_where_it_leaves() {
     let mut bench = Bench::with_car(SIZE);
     bench.control(Some(us()), None);
     bench.messages();
-    let pad = layout::drive(bench.app.areas().body).pad;
+    let pad = bench.app.pad();
     let mouse = |kind, area: ratatui::layout::Rect| {
         let event = MouseEvent {
             kind,
@@ -426,6 +498,7 @@ fn idle_it_wants_to_be_drawn_once_a_second_at_most() {
     let mut drawings = 0;
     for _ in 0..40 {
         bench.now += Duration::from_millis(250);
+        bench.event(ConnectionEvent::Ponged(Duration::from_millis(20)));
         let input_seen = bench.now;
         bench.event(Event::Tick { input_seen });
         drawings += u32::from(std::mem::take(&mut bench.app.dirty));
@@ -576,7 +649,7 @@ fn of_what_waited_too_long_stop_and_quit_are_acted_on_and_nothing_else() {
     bench.event(stale(KeyCode::Char(' '), KeyModifiers::NONE));
     assert_eq!(bench.messages(), [stop()]);
 
-    let pad = layout::drive(bench.app.areas().body).pad;
+    let pad = bench.app.pad();
     let cell = layout::stop_cell(pad);
     bench.event(Event::Stale(Input::Mouse(MouseEvent {
         kind: MouseEventKind::Down(MouseButton::Left),
@@ -683,4 +756,54 @@ fn a_wanted_car_that_comes_back_on_another_port_is_chosen_while_the_old_one_is_k
         comes(&mut bench, 9001, "car");
         assert_eq!(bench.app.chosen, Some(chosen));
     }
+}
+
+#[test]
+fn an_idle_console_that_has_driven_waits() {
+    let mut bench = Bench::driving(SIZE);
+    bench.stroke(KeyCode::Up, KeyEventKind::Release);
+    bench.motion(MotionEvent::Stands);
+    bench.letters("1");
+    // The router answers, and the car's clock is not asked for any more.
+    for _ in 0..150 {
+        bench.now += Duration::from_millis(20);
+        bench.event(ConnectionEvent::Ponged(Duration::from_millis(20)));
+        assert!(bench.app.next_tick() > Duration::ZERO);
+    }
+}
+
+#[test]
+fn a_click_on_the_large_picture_moves_nothing() {
+    let mut bench = Bench::with_car(SIZE);
+    bench.letters("2");
+    let pad = layout::cell(bench.app.pad(), Direction::Forward);
+    let click = |bench: &mut Bench| {
+        bench.event(Event::Terminal(Input::Mouse(MouseEvent {
+            kind: MouseEventKind::Down(MouseButton::Left),
+            column: pad.x + 1,
+            row: pad.y + 1,
+            modifiers: KeyModifiers::NONE,
+        })));
+    };
+    bench.letters("vv");
+    bench.messages();
+    click(&mut bench);
+    assert_eq!(bench.messages(), []);
+    bench.letters("v");
+    click(&mut bench);
+    assert_ne!(bench.messages(), []);
+}
+
+#[test]
+fn commands_are_asked_for_again_on_a_new_connection() {
+    let mut bench = Bench::with_car(SIZE);
+    bench.letters("4");
+    bench.messages();
+    bench.event(ConnectionEvent::Disconnected {
+        why: "cut".to_owned(),
+        retry_at: None,
+    });
+    bench.connect(vec![testing::link(PORT, "car")], vec![]);
+    let asked = |it: &ConsoleToRouter| matches!(it, ConsoleToRouter::ListCommands { .. });
+    assert!(bench.messages().iter().any(asked));
 }

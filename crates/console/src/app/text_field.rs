@@ -10,12 +10,18 @@ const LONGEST: usize = 500;
 pub enum FieldPurpose {
     Filter,
     Arguments,
+    /// Words that a page is searched for.
+    Search,
+    /// Words of the action that is looked for.
+    Palette,
 }
 
 #[derive(Debug, Clone)]
 pub struct TextField {
     pub purpose: FieldPurpose,
     pub text: String,
+    /// The text at first, to which Esc returns.
+    pub before: String,
 }
 
 /// The effect of a key on the field.
@@ -31,6 +37,7 @@ impl TextField {
         Self {
             purpose,
             text: text.to_owned(),
+            before: text.to_owned(),
         }
     }
 

@@ -4,13 +4,16 @@ use std::time::{Duration, Instant};
 
 use p2p_shared::protocol::ConsoleToRouter;
 
+use crate::camera::{CameraEvent, CameraView};
 use crate::connection::ConnectionEvent;
-use crate::drive::KeyReleases;
+use crate::drive::{Blocked, KeyReleases};
+use crate::screen::theme::Colours;
 
 #[derive(Debug, Clone)]
 pub enum Event {
     Terminal(crossterm::event::Event),
     Connection(ConnectionEvent),
+    Camera(CameraEvent),
     /// Time has passed.
     Tick {
         /// Time when the input thread last showed that it runs.
@@ -38,7 +41,10 @@ pub enum Effect {
     /// Have the terminal report every key. Only while armed: typing needs AltGr.
     AllKeys(bool),
     Mouse(bool),
-    PingEvery(Duration),
+    /// Put a text into the terminal's clipboard.
+    Copy(String),
+    /// The picture that is wanted, if one is.
+    Camera(Option<CameraView>),
 }
 
 /// State of the connection to the router.
@@ -65,6 +71,8 @@ pub struct Notice {
     pub is_bad: bool,
     /// Time when the notice was shown first.
     pub since: Instant,
+    /// Subject of the notice, which ends when that is no longer so.
+    pub about: Option<Blocked>,
 }
 
 /// Settings of the start, and the size of the terminal.
@@ -75,6 +83,8 @@ pub struct AppSetup {
     pub wanted: Option<String>,
     pub readonly: bool,
     pub colour: bool,
+    /// Colours for the camera's picture.
+    pub colours: Colours,
     /// Key releases: reported by the terminal, or guessed.
     pub releases: KeyReleases,
     pub size: (u16, u16),

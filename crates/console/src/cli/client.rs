@@ -12,6 +12,7 @@ use p2p_shared::websocket::SocketEvent;
 use crate::app::fleet::find_link;
 use crate::connection::{ConsoleSocket, FAREWELL, RouterTarget};
 use crate::exit_code::{Failure, OFFLINE, UNREACHABLE, closed_connection, connection_error};
+use crate::text::closest;
 
 /// A connection to a router that has sent its first snapshot.
 pub(super) struct RouterClient {
@@ -85,16 +86,7 @@ impl RouterClient {
 
     /// The link of this name or service port, if it is up.
     pub(super) fn find(&self, wanted: &str) -> Result<&LinkInfo, Failure> {
-        let Some(link) = find_link(self.links.iter(), wanted) else {
-            let names = self.links.iter().take(20).map(|link| link.name.as_str());
-            let there = match names.collect::<Vec<_>>().as_slice() {
-                [] => "no machine is linked".to_owned(),
-                names => format!("there are {}", names.join(", ")),
-            };
-            let wanted = Escaped(wanted).cut(64);
-            let why = format!("no link is called {wanted} at {}: {there}", self.router);
-            return Err(Failure::new(OFFLINE, why));
-        };
+        let link = self.known(wanted)?;
         if !link.is_up {
             let at = link.router.as_ref();
             let at = at.map_or(String::new(), |router| format!(" at the router {router}"));
@@ -102,5 +94,25 @@ impl RouterClient {
             return Err(Failure::new(OFFLINE, why));
         }
         Ok(link)
+    }
+
+    /// The link of this name or service port, up or not.
+    pub(super) fn known(&self, wanted: &str) -> Result<&LinkInfo, Failure> {
+        find_link(self.links.iter(), wanted).ok_or_else(|| {
+            let names = || self.links.iter().map(|link| link.name.as_str());
+            let there = match names().take(20).collect::<Vec<_>>().as_slice() {
+                [] => "no machine is linked".to_owned(),
+                few => format!("there are {}", few.join(", ")),
+            };
+            let meant = closest(wanted, names());
+            let meant = meant.map(|name| format!("did you mean {name}? "));
+            let wanted = Escaped(wanted).cut(64);
+            let meant = meant.unwrap_or_default();
+            let why = format!(
+                "no link is called {wanted} at {}: {meant}{there}",
+                self.router
+            );
+            Failure::new(OFFLINE, why)
+        })
     }
 }

@@ -17,6 +17,7 @@ pub(super) fn link(info: &LinkInfo) -> Value {
         "key": info.key,
         "service_port": info.service_port,
         "up": info.is_up,
+        "silent_ms": info.silent_ms,
         "since_s": info.since_ms / 1000,
         "driver": info.control.driver.as_ref().map(|driver| &driver.name),
         "moving": info.moving.as_ref().map(|moving| &moving.command),
@@ -49,6 +50,7 @@ pub(super) fn event(event: &FeedEvent) -> Value {
             service_port,
             rtt_us,
             hop_us,
+            ..
         } => {
             let rtt_ms = f64::from(*rtt_us) / 1e3;
             let mut rtt = json!({ "event": "rtt", "service_port": service_port, "rtt_ms": rtt_ms });
@@ -95,9 +97,11 @@ fn motion(event: &MotionEvent) -> Value {
         MotionEvent::Refused { press, why } => {
             json!({ "what": "refused", "press": press.number, "why": why })
         }
-        MotionEvent::Over { press, cause } => {
-            json!({ "what": "over", "press": press.map(|press| press.number), "cause": cause })
-        }
+        MotionEvent::Over {
+            press, cause, by, ..
+        } => json!({
+            "what": "over", "press": press.map(|press| press.number), "cause": cause, "by": by,
+        }),
         MotionEvent::Ended { run, end, exec_us } => json!({
             "what": "ended", "run": run.to_string(), "exit": end.to_string(), "exec_ms": ms(exec_us),
         }),
@@ -105,8 +109,10 @@ fn motion(event: &MotionEvent) -> Value {
             cause,
             end,
             exec_us,
+            failure,
         } => json!({
             "what": "stopped", "cause": cause, "exit": end.to_string(), "exec_ms": ms(exec_us),
+            "failure": failure,
         }),
         MotionEvent::Stands => json!({ "what": "stands" }),
         MotionEvent::StopFailed => json!({ "what": "stop_failed" }),

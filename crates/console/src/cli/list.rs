@@ -57,6 +57,7 @@ fn row(info: &LinkInfo) -> Vec<String> {
     let state = match info {
         info if info.stop_failed => "STOP FAILED",
         info if !info.is_up => "down",
+        info if info.silent_ms.is_some() => "no answer",
         info if info.moving.is_some() => "moves",
         _ => "up",
     };

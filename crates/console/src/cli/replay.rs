@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use super::output::{self, OutputLine};
+use crate::app::past_cars::PastCars;
 use crate::app::run_log::RunLog;
 use crate::app::saved_log;
 use crate::exit_code::{ERROR, Failure};
@@ -11,8 +12,8 @@ use crate::exit_code::{ERROR, Failure};
 /// Largest log that is replayed, in bytes: about a month of driving.
 const LARGEST_LOG: u64 = 512 << 20;
 
-pub(super) fn read(file: &Path) -> Result<RunLog, Failure> {
-    let read = || -> Result<RunLog, String> {
+pub(super) fn read(file: &Path) -> Result<(RunLog, PastCars), Failure> {
+    let read = || -> Result<(RunLog, PastCars), String> {
         let meta = std::fs::metadata(file).map_err(|why| why.to_string())?;
         if !meta.is_file() {
             return Err("it is not a file".to_owned());

@@ -18,7 +18,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::client::RouterClient;
 use super::output::{self, OutputLine};
-use super::{StopSignal, recover_run, stop_signal};
+use super::{StopSignal, commands, recover_run, stop_signal};
 use crate::config::SendOptions;
 use crate::connection::{ConsoleSocket, DEAD, RouterTarget};
 use crate::exit_code::{
@@ -92,6 +92,13 @@ async fn attempt(
             client.close().await;
             return Ok(code.into());
         }
+        Ok((FollowEnd::NotFound(why), car)) => {
+            let at = (car.name.as_str(), car.service_port);
+            let hint = commands::hint(&mut client.socket, at, &send.command).await;
+            client.close().await;
+            let why = why.split(": GET /commands").next().unwrap_or_default();
+            return Err(Failure::new(ERROR, format!("{why}: {hint}")).into());
+        }
         Err(error) => {
             client.close().await;
             return Err(error);
@@ -141,6 +148,8 @@ fn argument(word: &OsString) -> Result<Argument, Failure> {
 enum FollowEnd {
     /// To its end, with this exit code.
     Ended(u8),
+    /// The car has no such command, says this sentence.
+    NotFound(String),
     LinkLost,
     /// The connection to the router was lost, for this reason.
     RouterLost(String),
@@ -184,8 +193,14 @@ async fn follow(
                         more: cost(bytes),
                     })?;
                 }
-                if event == SendEvent::Lost {
-                    return Ok(FollowEnd::LinkLost);
+                match event {
+                    SendEvent::Lost => return Ok(FollowEnd::LinkLost),
+                    SendEvent::Refused {
+                        refusal: Some(Refusal::NotFound),
+                        message,
+                        ..
+                    } => return Ok(FollowEnd::NotFound(message.raw().to_owned())),
+                    _ => {}
                 }
                 if let Some(code) = printer.handle(event)? {
                     return Ok(FollowEnd::Ended(code));

@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 use std::process::ExitCode;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use p2p_shared::protocol::{FeedEvent, LinkInfo, MotionEvent, RouterToConsole};
-use p2p_shared::timing::millis;
+use p2p_shared::timing::{NO_ANSWER, millis};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
@@ -13,7 +13,12 @@ use super::client::RouterClient;
 use super::output::{self, OutputLine};
 use super::{json, stop_signal};
 use crate::connection::{self, ConnectionEvent, RouterTarget, ToRouter};
-use crate::text::time_of_day;
+use crate::text::{end_text, short, time_of_day};
+
+/// Round trip to the router before one was measured.
+const FIRST_ROUND_TRIP: Duration = Duration::from_secs(1);
+/// Pause between two pings of the router.
+const PING: Duration = Duration::from_secs(2);
 
 pub(super) async fn run(
     target: RouterTarget,
@@ -21,25 +26,33 @@ pub(super) async fn run(
     as_json: bool,
 ) -> anyhow::Result<ExitCode> {
     // The first time, a router that can't be reached is an error with its own code.
-    RouterClient::connect(&target).await?.close().await;
+    check(&target, link).await?;
     let (events_to, mut events) = mpsc::channel(256);
     let (to_router, requests) = mpsc::unbounded_channel();
-    let connection = tokio::spawn(connection::run(target, events_to, requests));
+    let connection = connection::run(target, PING, events_to, requests);
+    let connection = tokio::spawn(connection);
     let mut stop = stop_signal()?;
     let mut printer = FeedPrinter {
         link: link.map(str::to_owned),
         as_json,
         names: HashMap::new(),
+        silent: HashMap::new(),
+        pinged: None,
+        round_trip: FIRST_ROUND_TRIP,
     };
     let ended = loop {
-        let event = tokio::select! {
-            event = events.recv() => event,
+        let silence = printer.router_silence();
+        let printed = tokio::select! {
+            event = events.recv() => match event {
+                Some(event) => printer.print_event(event),
+                None => break Ok(ExitCode::FAILURE),
+            },
             code = &mut stop => break Ok(code.into()),
+            () = tokio::time::sleep(silence.unwrap_or_default()), if silence.is_some() => {
+                printer.print_silence(None, NO_ANSWER)
+            }
         };
-        let Some(event) = event else {
-            break Ok(ExitCode::FAILURE);
-        };
-        match printer.print_event(event) {
+        match printed {
             Ok(true) => {}
             Ok(false) => break Ok(ExitCode::SUCCESS),
             Err(error) => break Err(error),
@@ -50,15 +63,45 @@ pub(super) async fn run(
     ended
 }
 
+/// Fails if the router can't be reached, or knows no such link.
+async fn check(target: &RouterTarget, link: Option<&str>) -> anyhow::Result<()> {
+    let client = RouterClient::connect(target).await?;
+    let known = link.map(|link| client.known(link).map(drop));
+    client.close().await;
+    Ok(known.transpose().map(drop)?)
+}
+
 struct FeedPrinter {
     link: Option<String>,
     as_json: bool,
     names: HashMap<u16, String>,
+    /// Since when there is no answer: of the car at a service port, or of the router.
+    silent: HashMap<Option<u16>, Instant>,
+    /// Time of the first ping that the router has not answered.
+    pinged: Option<Instant>,
+    /// The last round trip to the router.
+    round_trip: Duration,
 }
 
 impl FeedPrinter {
     /// Prints an event. Returns false when nobody reads any more.
     fn print_event(&mut self, event: ConnectionEvent) -> anyhow::Result<bool> {
+        match event {
+            ConnectionEvent::Pinged => {
+                self.pinged.get_or_insert_with(Instant::now);
+                return Ok(true);
+            }
+            ConnectionEvent::Disconnected { .. } => {
+                self.silent.clear();
+                self.pinged = None;
+            }
+            _ => {
+                self.pinged = None;
+                if !self.print_answer(None)? {
+                    return Ok(false);
+                }
+            }
+        }
         match event {
             ConnectionEvent::Message(message) => match *message {
                 RouterToConsole::Snapshot { links, missed, .. } => {
@@ -89,18 +132,94 @@ impl FeedPrinter {
                 &format!("no router: {why}"),
                 json!({ "event": "disconnected", "why": why }),
             ),
-            ConnectionEvent::Pinged | ConnectionEvent::Ponged(_) => Ok(true),
+            ConnectionEvent::Ponged(round_trip) => {
+                self.round_trip = round_trip;
+                Ok(true)
+            }
+            ConnectionEvent::Pinged => Ok(true),
+        }
+    }
+
+    /// Time until the router counts as silent, if a ping is open.
+    fn router_silence(&self) -> Option<Duration> {
+        let open = self.pinged.filter(|_| !self.silent.contains_key(&None))?;
+        let late = open + self.round_trip + NO_ANSWER;
+        Some(late.saturating_duration_since(Instant::now()))
+    }
+
+    /// Prints that there is no answer, of the car at this port or of the router.
+    fn print_silence(&mut self, port: Option<u16>, length: Duration) -> anyhow::Result<bool> {
+        let since = Instant::now().checked_sub(length);
+        self.silent.insert(port, since.unwrap_or_else(Instant::now));
+        let (who, hop) = self.silent_hop(port);
+        let length = short(length);
+        let text =
+            format!("{who}NO ANSWER for {length}: {hop} is silent; a driven car stops itself");
+        let event = json!({ "event": "no_answer", "service_port": port, "hop": hop });
+        self.print_of(port, &text, event)
+    }
+
+    /// Prints that a silence is over, if there was one.
+    fn print_answer(&mut self, port: Option<u16>) -> anyhow::Result<bool> {
+        let Some(since) = self.silent.remove(&port) else {
+            return Ok(true);
+        };
+        let silence = since.elapsed();
+        let (who, hop) = self.silent_hop(port);
+        let text = format!(
+            "{who}answers again: {hop} was silent for {}",
+            short(silence)
+        );
+        let event = json!({ "event": "answers", "service_port": port, "hop": hop, "silent_ms": millis(silence) });
+        self.print_of(port, &text, event)
+    }
+
+    fn silent_hop(&self, port: Option<u16>) -> (String, &'static str) {
+        match port {
+            None => (String::new(), "console → router"),
+            Some(port) => (format!("{} :{port} ", self.name(port)), "router → car"),
+        }
+    }
+
+    fn name(&self, port: u16) -> String {
+        let name = self.names.get(&port).cloned();
+        name.unwrap_or_else(|| port.to_string())
+    }
+
+    /// Prints a line about a car, if it is wanted, or about all.
+    fn print_of(&self, port: Option<u16>, text: &str, event: Value) -> anyhow::Result<bool> {
+        let is_it =
+            |link: &String, port: u16| *link == self.name(port) || *link == port.to_string();
+        match (&self.link, port) {
+            (Some(link), Some(port)) if !is_it(link, port) => Ok(true),
+            _ => self.print(text, event),
         }
     }
 
     fn print_feed(&mut self, event: &FeedEvent) -> anyhow::Result<bool> {
+        if let FeedEvent::Rtt {
+            service_port,
+            silent_ms,
+            ..
+        } = event
+        {
+            let port = Some(*service_port);
+            if let Some(silent_ms) = silent_ms {
+                return self.print_silence(port, Duration::from_millis(*silent_ms));
+            }
+            if !self.print_answer(port)? {
+                return Ok(false);
+            }
+        }
         let (port, text) = match event {
             FeedEvent::Link(link) => {
                 let port = link.service_port;
                 self.names.insert(port, link.name.to_string());
+                self.silent.remove(&Some(port));
                 (port, format!("link {}", link_text(link)))
             }
             FeedEvent::LinkDown { service_port, why } => {
+                self.silent.remove(&Some(*service_port));
                 (*service_port, format!("link down: {why}"))
             }
             FeedEvent::LinkGone { service_port } => {
@@ -132,13 +251,8 @@ impl FeedPrinter {
                 event,
             } => (*service_port, motion_text(event)),
         };
-        let name = self.names.get(&port).cloned();
-        let name = name.unwrap_or_else(|| port.to_string());
-        let is_wanted = |link: &String| *link == name || *link == port.to_string();
-        if !self.link.as_ref().is_none_or(is_wanted) {
-            return Ok(true);
-        }
-        self.print(&format!("{name} :{port} {text}"), json::event(event))
+        let text = format!("{} :{port} {text}", self.name(port));
+        self.print_of(Some(port), &text, json::event(event))
     }
 
     fn print(&self, text: &str, mut value: Value) -> anyhow::Result<bool> {
@@ -168,10 +282,34 @@ fn motion_text(event: &MotionEvent) -> String {
         MotionEvent::Refused { press, why } => {
             format!("key press #{} refused: {why}", press.number)
         }
-        MotionEvent::Over { cause, .. } => format!("motion ends: {cause}"),
-        MotionEvent::Ended { end, .. } => format!("motion process ended: {end}"),
-        MotionEvent::Stopped { cause, end, .. } => {
-            format!("stop ran ({cause}): {end}")
+        MotionEvent::Over { cause, by, .. } => match by {
+            Some(by) => format!("motion ends: {cause} by {by}"),
+            None => format!("motion ends: {cause}"),
+        },
+        MotionEvent::Ended { end, .. } => format!("motion process ended: {}", end_text(*end)),
+        MotionEvent::Stopped {
+            failure: Some(failure),
+            ..
+        } if failure.tries == 0 => {
+            format!("nothing was run to stop it: {}", failure.said)
+        }
+        MotionEvent::Stopped {
+            cause,
+            end,
+            failure,
+            ..
+        } => {
+            let mut text = format!("stop ran ({cause}): {}", end_text(*end));
+            if let Some(failure) = failure {
+                if !failure.said.raw().is_empty() {
+                    text += &format!(": {}", failure.said);
+                }
+                text += &format!("; failures in a row: {}", failure.tries);
+                if let Some(ms) = failure.again_ms {
+                    text += &format!(", next try in {}", short(Duration::from_millis(ms)));
+                }
+            }
+            text
         }
         MotionEvent::Stands => "stands".to_owned(),
         MotionEvent::StopFailed => "STOP FAILED".to_owned(),

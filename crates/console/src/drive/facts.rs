@@ -25,6 +25,8 @@ pub struct DriveFacts {
     pub may_drive: bool,
     /// True if console and router, and router and car, are connected.
     pub is_up: bool,
+    /// True if a sign of life is overdue on one of them.
+    pub is_silent: bool,
     /// Time since which both connections are healthy.
     pub healthy_since: Option<Instant>,
     /// Round trip to the car, or the time that we are waiting for one, if that is longer.
@@ -48,6 +50,7 @@ impl DriveFacts {
         match self.round_trip {
             _ if !self.may_drive => Some(Blocked::MayNot),
             _ if !self.is_up => Some(Blocked::Offline),
+            _ if self.is_silent => Some(Blocked::Silent),
             _ if self.stop_failed => Some(Blocked::StopFailed),
             Some(rtt) if rtt > TOO_SLOW => Some(Blocked::TooSlow(rtt)),
             _ if !settled => Some(Blocked::Unsettled),

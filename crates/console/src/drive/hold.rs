@@ -49,10 +49,14 @@ const SILENT_HOLD: Duration = Duration::from_secs(5);
 /// Longest motion by a key without a repeat, where releases are reported: longer than any usual
 /// keyboard waits for its first repeat. A release that is lost on the way drives no longer.
 const SILENT_KEY: Duration = Duration::from_secs(1);
+/// Longest motion by one press where it latches.
+pub const LATCHED: Duration = Duration::from_secs(5);
 /// Slower repeats are new presses. The slowest keyboards repeat twice a second.
 const SLOWEST_REPEAT: Duration = Duration::from_millis(250);
 /// Repeats closer than this have waited in a queue, so their interval is not measured.
 const BURST: Duration = Duration::from_millis(5);
+/// Time between the fastest taps of a finger. Nearly all keyboards repeat after 25 to 100 ms.
+const FASTEST_TAPS: Duration = Duration::from_millis(110);
 /// Shortest silence that counts as a release: a shorter one may come from scheduling.
 const SHORTEST_SILENCE: Duration = Duration::from_millis(60);
 /// Longest usual time between a press and its first repeat (X11: 660 ms).
@@ -66,6 +70,8 @@ pub const LONGEST_DELAY: Duration = Duration::from_secs(2);
 enum HoldSource {
     Key(KeyReleases),
     Pad,
+    /// A press that goes on until any key.
+    Latch,
 }
 
 /// A direction that is held down.
@@ -75,6 +81,12 @@ pub struct Hold {
     from: HoldSource,
     since: Instant,
     last: Instant,
+    /// Time when the key went down.
+    down: Instant,
+    /// Motion by a press without repeats, where releases are guessed.
+    pulse: Duration,
+    /// Time from the press before this one, which may have been the same held key.
+    after: Option<Duration>,
     /// Measured time between repeats; the next field counts them.
     repeat: Option<Duration>,
     repeats: u32,
@@ -96,12 +108,47 @@ impl Hold {
         Self::new(direction, HoldSource::Pad, now)
     }
 
+    pub fn latch(direction: Direction, now: Instant) -> Self {
+        Self::new(direction, HoldSource::Latch, now)
+    }
+
+    /// A press where a held key repeats for the first time after so long: until then it may be held.
+    pub fn with_first_repeat(self, delay: Option<Duration>) -> Self {
+        Self {
+            pulse: tap(delay),
+            ..self
+        }
+    }
+
+    /// A press that came after another one: the first repeat of that, if further ones follow it at once.
+    pub fn after(self, before: Option<&Self>) -> Self {
+        let is_tap = |hold: &&Self| {
+            let is_key = hold.from == HoldSource::Key(KeyReleases::Guessed);
+            is_key && hold.direction == self.direction && hold.repeats == 0 && !hold.is_void
+        };
+        let gap = |hold: &Self| self.since.saturating_duration_since(hold.down);
+        let after = before.filter(is_tap).map(gap);
+        Self {
+            after: after.filter(|gap| *gap < FIRST_REPEAT),
+            ..self
+        }
+    }
+
+    /// The time that this key took to its first repeat, once it is known: what comes so fast no finger taps.
+    pub fn first_repeat(&self) -> Option<Duration> {
+        let is_keyboard = self.repeat.is_some_and(|repeat| repeat < FASTEST_TAPS);
+        self.after.filter(|_| is_keyboard && self.repeats >= 4)
+    }
+
     fn new(direction: Direction, from: HoldSource, now: Instant) -> Self {
         Self {
             direction,
             from,
             since: now,
             last: now,
+            down: now,
+            pulse: PULSE,
+            after: None,
             repeat: None,
             repeats: 0,
             is_finished: false,
@@ -112,6 +159,10 @@ impl Hold {
 
     pub fn is_pad(&self) -> bool {
         self.from == HoldSource::Pad
+    }
+
+    pub fn is_latch(&self) -> bool {
+        self.from == HoldSource::Latch
     }
 
     /// Ends the press because it was stopped elsewhere or refused. Later repeats of the key belong
@@ -165,6 +216,9 @@ impl Hold {
     /// Notes a repeat of the key.
     pub fn repeated(&mut self, now: Instant) {
         let gap = now.saturating_duration_since(self.last);
+        if gap >= SLOWEST_REPEAT && self.repeats == 0 && self.last_down() {
+            self.after = Some(gap);
+        }
         self.last = now;
         if gap >= SLOWEST_REPEAT || gap < BURST {
             return;
@@ -186,7 +240,12 @@ impl Hold {
         }
         match (self.from, self.repeat) {
             (HoldSource::Pad, _) => self.since + SILENT_HOLD,
-            (HoldSource::Key(KeyReleases::Guessed), None) => self.since + PULSE,
+            (HoldSource::Latch, _) => self.since + LATCHED,
+            // A first repeat proves that the key was still held then.
+            (HoldSource::Key(KeyReleases::Guessed), None) if self.last > self.since => {
+                (self.since + self.pulse).max(self.last + PULSE)
+            }
+            (HoldSource::Key(KeyReleases::Guessed), None) => self.since + self.pulse,
             (HoldSource::Key(KeyReleases::Reported), None) => self.last + SILENT_KEY,
             (HoldSource::Key(_), Some(repeat)) => self.last + silence(repeat),
         }
@@ -198,26 +257,41 @@ impl Hold {
             (HoldSource::Pad | HoldSource::Key(KeyReleases::Reported), _) => {
                 self.last + SILENT_HOLD
             }
-            (HoldSource::Key(KeyReleases::Guessed), _) if self.is_void => self.last + LONGEST_DELAY,
+            (HoldSource::Key(KeyReleases::Guessed) | HoldSource::Latch, _) if self.is_void => {
+                self.last + LONGEST_DELAY
+            }
             (HoldSource::Key(KeyReleases::Guessed), Some(repeat)) => self.last + silence(repeat),
             // A pulse over a slow link: the first repeat must not become the next one.
             (HoldSource::Key(KeyReleases::Guessed), None) if self.pulse_only => {
                 self.last + FIRST_REPEAT
             }
-            (HoldSource::Key(KeyReleases::Guessed), None) => self.moves_until(),
+            (HoldSource::Key(KeyReleases::Guessed), None) | (HoldSource::Latch, _) => {
+                self.moves_until()
+            }
         }
+    }
+
+    /// Returns true if nothing was heard of the key since it went down.
+    fn last_down(&self) -> bool {
+        self.last == self.down
     }
 
     /// Time until which the hold must be remembered. The end of its press may be reported after its
     /// pulse and before the first repeat.
     pub fn known_until(&self) -> Instant {
         match self.from {
-            HoldSource::Key(KeyReleases::Guessed) => {
+            HoldSource::Key(KeyReleases::Guessed) | HoldSource::Latch => {
                 self.held_until().max(self.last + LONGEST_DELAY)
             }
             _ => self.held_until(),
         }
     }
+}
+
+/// Motion by a press without repeats, on a terminal where a held key repeats for the first time after
+/// this delay, if it is known: a release before that can't be told from a hold.
+pub fn tap(delay: Option<Duration>) -> Duration {
+    delay.map_or(PULSE, |delay| (delay * 5 / 4).clamp(PULSE, FIRST_REPEAT))
 }
 
 /// Silence that is a release: three times the measured repeat interval.

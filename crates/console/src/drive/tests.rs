@@ -34,6 +34,7 @@ impl Bench {
                 now: now + ms(1000),
                 may_drive: true,
                 is_up: true,
+                is_silent: false,
                 healthy_since: Some(now),
                 round_trip: Some(ms(20)),
                 input_is_alive: true,
@@ -482,6 +483,30 @@ fn lateness_disarms_a_driver_and_leaves_a_viewer_alone() {
 }
 
 #[test]
+fn the_reason_for_standing_outlives_a_link_that_is_lost_after_it() {
+    let mut bench = Bench::armed(KeyReleases::Reported);
+    bench.key(Forward, Down);
+    bench.drive.fail(Blocked::Late(ms(3000)), &bench.facts);
+    // What waited meanwhile: control that was taken, the end of the press.
+    bench.facts.holder = ControlHolder::Us { epoch: EPOCH + 1 };
+    bench.tick();
+    let press = Some(press_id(1));
+    let cause = p2p_shared::protocol::StopCause::Asked;
+    bench.drive.motion(&MotionEvent::Over {
+        press,
+        cause,
+        clock_ms: None,
+        by: None,
+    });
+    bench.facts.is_up = false;
+    bench.tick();
+    bench.facts.is_up = true;
+    bench.facts.holder = ControlHolder::Nobody;
+    bench.tick();
+    assert_eq!(bench.state(), DriveState::Failsafe);
+}
+
+#[test]
 fn a_lease_that_ran_out_is_a_failsafe_even_after_the_release() {
     let mut bench = Bench::armed(KeyReleases::Reported);
     bench.key(Forward, Down);
@@ -489,6 +514,8 @@ fn a_lease_that_ran_out_is_a_failsafe_even_after_the_release() {
     let over = MotionEvent::Over {
         press: Some(press_id(1)),
         cause: StopCause::Lease,
+        clock_ms: None,
+        by: None,
     };
     assert_eq!(
         bench.drive.motion(&over),
@@ -504,6 +531,8 @@ fn anothers_stop_ends_the_press_and_a_fresh_one_moves_again() {
     let over = MotionEvent::Over {
         press: Some(press_id(1)),
         cause: StopCause::Asked,
+        clock_ms: None,
+        by: None,
     };
     assert_eq!(
         bench.drive.motion(&over),
@@ -527,6 +556,8 @@ fn the_end_of_an_older_press_leaves_the_newer_alone() {
         let over = MotionEvent::Over {
             press: Some(press_id(1)),
             cause,
+            clock_ms: None,
+            by: None,
         };
         assert_eq!(bench.drive.motion(&over), []);
     }
@@ -611,6 +642,8 @@ fn stopped_by_another(bench: &mut Bench) -> Vec<DriveOrder> {
     let over = MotionEvent::Over {
         press: bench.drive.last_id(),
         cause: StopCause::Asked,
+        clock_ms: None,
+        by: None,
     };
     bench.drive.motion(&over)
 }
@@ -630,6 +663,8 @@ const ENDS: [(&str, End); 6] = [
         let over = MotionEvent::Over {
             press: bench.drive.last_id(),
             cause: StopCause::Limit,
+            clock_ms: None,
+            by: None,
         };
         bench.drive.motion(&over)
     }),
@@ -672,6 +707,7 @@ fn a_stop_between_a_pulse_and_the_first_repeat_counts_although_nothing_moved() {
         cause: StopCause::Asked,
         end: p2p_shared::protocol::End::Exit(0),
         exec_us: 1,
+        failure: None,
     };
     assert_eq!(bench.drive.motion(&stopped), []);
     bench.pass(200);
@@ -741,4 +777,145 @@ fn another_key_is_a_new_press_at_once() {
     stopped_by_another(&mut bench);
     let second = press_id(2);
     assert_eq!(bench.key(Left, Down), [DriveOrder::Press(second, Left)]);
+}
+
+#[test]
+fn once_the_keyboards_delay_is_known_a_hold_is_one_press_without_a_gap() {
+    for (delay, interval) in [
+        (260, 33),
+        (400, 33),
+        (500, 30),
+        (500, 100),
+        (600, 25),
+        (640, 90),
+    ] {
+        let mut bench = Bench::armed(KeyReleases::Guessed);
+        let hold = |bench: &mut Bench, jitter: u64| {
+            let mut orders = bench.key(Forward, Down);
+            orders.extend(bench.pass(delay + jitter));
+            for _ in 0..20 {
+                orders.extend(bench.key(Forward, Down));
+                orders.extend(bench.pass(interval));
+            }
+            orders.extend(bench.pass(2_500));
+            without_renewals(orders)
+        };
+        assert_eq!(hold(&mut bench, 0).len(), 4, "it is not known yet");
+        for jitter in [0, 30, 15] {
+            let orders = hold(&mut bench, jitter);
+            assert!(
+                matches!(orders[..], [DriveOrder::Press(..), DriveOrder::Release(_)]),
+                "{delay} ms, {interval} ms: {orders:?}"
+            );
+        }
+        bench.drive.change_car();
+        bench.tick();
+        assert!(bench.drive.tap() >= ms(delay) && bench.drive.tap() <= ms(800));
+    }
+}
+
+#[test]
+fn a_tap_ends_by_itself_a_little_after_the_keyboards_delay() {
+    let mut bench = Bench::armed(KeyReleases::Guessed);
+    bench.key(Forward, Down);
+    bench.pass(467);
+    bench.hold(Forward, Down, 20);
+    bench.pass(2_500);
+    bench.key(Left, Down);
+    assert_eq!(without_renewals(bench.pass(624)), []);
+    let ends = without_renewals(bench.pass(1));
+    assert!(matches!(ends[..], [DriveOrder::Release(_)]), "{ends:?}");
+    // Over a slow link it stays short.
+    bench.facts.round_trip = Some(ms(400));
+    bench.pass(2_500);
+    bench.key(Left, Down);
+    let ends = without_renewals(bench.pass(250));
+    assert!(matches!(ends[..], [DriveOrder::Release(_)]), "{ends:?}");
+}
+
+#[test]
+fn taps_teach_nothing() {
+    let mut bench = Bench::armed(KeyReleases::Guessed);
+    for gap in [300, 450, 700, 300, 1_500, 260, 500]
+        .into_iter()
+        .chain([690, 140, 120, 130, 140, 150, 120, 690, 110, 110, 110])
+    {
+        bench.key(Forward, Down);
+        bench.pass(gap);
+    }
+    assert_eq!(bench.drive.first_repeat, None);
+}
+
+#[test]
+fn a_latched_press_goes_on_for_five_seconds_at_most() {
+    let mut bench = Bench::armed(KeyReleases::Guessed);
+    bench.drive.latches = true;
+    bench.key(Forward, Down);
+    assert_eq!(without_renewals(bench.pass(4_999)), []);
+    let ends = without_renewals(bench.pass(1));
+    assert!(matches!(ends[..], [DriveOrder::Release(_)]), "{ends:?}");
+}
+
+#[test]
+fn any_key_stops_a_latched_press_and_moves_nothing_while_it_is_held() {
+    for key in [Forward, Left] {
+        let mut bench = Bench::armed(KeyReleases::Guessed);
+        bench.drive.latches = true;
+        bench.key(Forward, Down);
+        bench.pass(1_000);
+        assert!(bench.drive.is_latched());
+        assert_eq!(bench.key(key, Down), [DriveOrder::Release(press_id(1))]);
+        bench.pass(500);
+        let orders = bench.hold(key, Down, 90);
+        let moves = |order: &DriveOrder| matches!(order, DriveOrder::Press(..));
+        assert!(!orders.iter().any(moves), "{orders:?}");
+        bench.pass(2_000);
+        bench.key(key, Down);
+        assert!(bench.drive.is_latched());
+    }
+    // A key of no direction; then an arrow drives at once.
+    let mut bench = Bench::armed(KeyReleases::Guessed);
+    bench.drive.latches = true;
+    bench.key(Forward, Down);
+    bench.pass(1_000);
+    let now = bench.facts.now;
+    assert_eq!(
+        bench.drive.end_latched(None, now),
+        [DriveOrder::Release(press_id(1))]
+    );
+    assert_eq!(
+        bench.key(Left, Down),
+        [DriveOrder::Press(press_id(2), Left)]
+    );
+}
+
+#[test]
+fn whatever_ends_a_held_press_ends_a_latched_one_and_so_does_silence() {
+    let silence: End = |bench| {
+        bench.facts.is_silent = true;
+        bench.tick()
+    };
+    let slow: End = |bench| {
+        bench.facts.round_trip = Some(ms(400));
+        bench.tick()
+    };
+    let input: End = |bench| {
+        bench.facts.input_is_alive = false;
+        bench.tick()
+    };
+    let more = [
+        ("silence", silence),
+        ("a slow link", slow),
+        ("a dead input", input),
+    ];
+    for (name, end) in ENDS.into_iter().chain(more) {
+        let mut bench = Bench::armed(KeyReleases::Guessed);
+        bench.drive.latches = true;
+        bench.key(Forward, Down);
+        bench.pass(1_000);
+        assert!(bench.drive.is_latched(), "{name}");
+        end(&mut bench);
+        bench.tick();
+        assert_eq!(bench.drive.asked(), None, "{name}");
+    }
 }

@@ -17,6 +17,8 @@ pub enum DriveState {
     Stopped,
     /// The lease ran out at the car, or this side failed; `a` goes on.
     Failsafe,
+    /// Nothing was heard of the car for a while: what it does is not known.
+    NoAnswer,
     Offline,
 }
 
@@ -38,12 +40,18 @@ pub enum DriveOrder {
 pub enum Blocked {
     #[error("this console only watches: driving needs a drive key, and no --readonly")]
     MayNot,
-    #[error("the car is offline: nothing moves until it is back and a key is pressed anew")]
+    #[error("the car is offline: nothing moves until it is back and you press again")]
     Offline,
-    #[error("STOP FAILED: nothing moves until a stop has succeeded (Space tries again)")]
+    #[error("no answer: nothing moves until the car is heard again and you press again")]
+    Silent,
+    #[error("STOP FAILED: nothing moves until a stop has succeeded ([Space] tries again)")]
     StopFailed,
+    #[error(
+        "nothing was run to stop the car, which has no stop command that works ({0}): nothing moves"
+    )]
+    NoStop(String),
     /// After a stop or failure only `a` takes control again.
-    #[error("press a to take control again")]
+    #[error("[a] takes control again")]
     NeedsArming,
     #[error("the link must be healthy for half a second first: press again")]
     Unsettled,
@@ -51,12 +59,12 @@ pub enum Blocked {
     TooSlow(Duration),
     #[error("one short pulse only: the round trip is {} ms (above 300)", .0.as_millis())]
     PulseOnly(Duration),
-    #[error("let go of all direction keys first, then press a")]
+    #[error("let go of all direction keys first, then [a]")]
     KeyHeld,
     /// A key is held, or was until just now: this terminal doesn't report which.
-    #[error("no arrow key for 2 s, then press a: this terminal tells of no release")]
+    #[error("no arrow key for 2 s, then [a]: this terminal does not tell when a key is let go")]
     StillHeld,
-    #[error("{0} drives: press a to ask for control; Space stops the car anyway")]
+    #[error("{0} drives: [a] asks for control; [Space] stops the car anyway")]
     Held(String),
     #[error("asked {0} for control: no answer within 10 s means no")]
     Asked(String),
@@ -65,19 +73,29 @@ pub enum Blocked {
     NoAnswer,
     #[error("this car has no command for that direction")]
     NoCommand,
-    #[error("somebody stopped the car: press again to move")]
+    #[error("somebody stopped the car: press again to drive")]
     StoppedByAnother,
-    #[error("the car stopped by itself: it heard nothing of us in time. Press a to go on")]
+    #[error("the car stopped itself: it heard nothing of us in time. [a] goes on")]
     Lease,
     #[error("the car refused: {0}")]
     Refused(MotionRefusal),
     /// Another session took control, or the router gave it away.
-    #[error("control is gone: press a to take it again")]
+    #[error("control is gone: [a] takes it again")]
     ControlGone,
     /// This program was stopped or asleep, or the terminal blocked.
-    #[error("this console was {} ms late: disarmed, waiting keys thrown away. Press a", .0.as_millis())]
+    #[error("this console was {} ms late: stopped, waiting keys thrown away. [a] goes on", .0.as_millis())]
     Late(Duration),
     /// The input thread is dead or stuck.
-    #[error("the terminal's input does not answer: stopped. Press a when it does")]
+    #[error("the terminal's input does not answer: stopped. [a] when it does")]
     InputDead,
+}
+
+impl Blocked {
+    /// Returns true for the reason of a state that is shown until it is left.
+    pub(crate) fn is_reason_of_a_state(&self) -> bool {
+        matches!(
+            self,
+            Self::NoStop(_) | Self::Lease | Self::Late(_) | Self::InputDead | Self::ControlGone
+        )
+    }
 }

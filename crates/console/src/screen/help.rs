@@ -6,10 +6,11 @@ use super::theme::Theme;
 use crate::keymap::{BINDINGS, Screen};
 use crate::text::{named, worded};
 
-const RULES: [&str; 4] = [
+const RULES: [&str; 5] = [
     "Hold a direction to drive, let go to stop. Space stops from any screen.",
     "Whatever fails, the car stops itself when its lease runs out; it never starts by itself.",
-    "KEYS tap: without a report of the release a tap is 250 ms, and silence ends a hold.",
+    "KEYS tap: this terminal does not tell when a key is let go. A tap is 0.25 s at first; once the console knows how late a held key repeats here, a tap is a little longer than that, and a hold has no gap.",
+    "kitty, foot, Ghostty, Alacritty, WezTerm, iTerm2 and new versions of Windows Terminal do tell; tmux and screen pass it on from none.",
     "Anyone who watches may stop; one at a time drives.",
 ];
 

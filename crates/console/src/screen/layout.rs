@@ -3,11 +3,23 @@
 use ratatui::layout::{Constraint, Layout, Position, Rect};
 
 use crate::drive::Direction;
+use crate::keymap::Screen;
 
 /// Size of a cell of the pad, in columns and rows.
 const CELL: (u16, u16) = (7, 3);
 /// Size of the pad: three cells each way.
 pub const PAD: (u16, u16) = (3 * CELL.0, 3 * CELL.1);
+
+/// Room that the picture takes on the Drive screen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum PictureSize {
+    #[default]
+    Off,
+    /// Beside the last commands, or beside the pad.
+    Small,
+    /// All but header and footer.
+    Large,
+}
 
 /// Amount of detail that is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,31 +46,37 @@ pub struct ScreenAreas {
     pub shape: ScreenShape,
     /// Screens, router, state.
     pub header: Rect,
-    /// A lost connection, or a request for control.
+    /// A lost connection, a request for control, a notice.
     pub banner: Rect,
     /// The screen's panes.
     pub body: Rect,
-    /// A notice, or the text field.
-    pub line: Rect,
+    /// The keys, or the text field.
     pub footer: Rect,
 }
 
-/// Areas of a screen of this size, with this many lines of banner, and of notice or text field.
-pub fn areas((width, height): (u16, u16), banner: u16, line: u16) -> ScreenAreas {
+/// Most rows of the banner.
+pub const BANNER: u16 = 2;
+
+/// Areas of a screen of this size. The rows of the banner are kept free, so that the pad never moves
+/// under the mouse; the strip, which has no pad, gives it only as many as it `says`.
+pub fn areas((width, height): (u16, u16), says: impl FnOnce() -> usize) -> ScreenAreas {
+    let shape = shape((width, height));
+    let banner = match shape {
+        ScreenShape::Strip => u16::try_from(says()).unwrap_or(BANNER),
+        ScreenShape::Full | ScreenShape::Stacked => BANNER,
+    };
     let parts = Layout::vertical([
         Constraint::Length(2),
         Constraint::Length(banner),
         Constraint::Min(1),
-        Constraint::Length(line),
         Constraint::Length(1),
     ]);
-    let [header, banner, body, line, footer] = parts.areas(Rect::new(0, 0, width, height));
+    let [header, banner, body, footer] = parts.areas(Rect::new(0, 0, width, height));
     ScreenAreas {
-        shape: shape((width, height)),
+        shape,
         header,
         banner,
         body,
-        line,
         footer,
     }
 }
@@ -66,39 +84,144 @@ pub fn areas((width, height): (u16, u16), banner: u16, line: u16) -> ScreenAreas
 #[derive(Debug, Clone, Copy)]
 pub struct DriveAreas {
     pub pad: Rect,
-    /// Requested, acknowledged and ended motion.
+    /// Requested, acknowledged and ended motion; the round trips too, where they have no area.
     pub facts: Rect,
-    pub round_trips: Rect,
-    /// The last runs and events.
+    pub round_trips: Option<Rect>,
+    pub timeline: Rect,
+    /// The last runs.
     pub runs: Rect,
+    /// The last events of the car.
+    pub events: Rect,
+    /// The camera's picture, over what else is there.
+    pub picture: Option<Rect>,
 }
 
-pub fn drive(body: Rect) -> DriveAreas {
+/// Rows of the timeline: its tracks, what happened, and its frame.
+const TIMELINE: u16 = 6;
+
+pub fn drive(body: Rect, picture: PictureSize) -> DriveAreas {
     let wide = body.width >= 100 && body.height >= 20;
     let top_rows = if wide { 13 } else { PAD.1 };
     let rows = Layout::vertical([
-        Constraint::Length(top_rows.min(body.height)),
-        Constraint::Length(if wide { 0 } else { 4 }),
+        Constraint::Length(top_rows),
+        Constraint::Length(TIMELINE),
         Constraint::Min(0),
     ]);
-    let [top, middle, runs] = rows.areas(body);
+    let [top, timeline, below] = rows.areas(body);
+    let side = if wide { body.width * 3 / 10 } else { 0 };
     let columns = Layout::horizontal([
         Constraint::Length(PAD.0 + 2),
         Constraint::Min(20),
-        Constraint::Length(if wide { 38 } else { 0 }),
+        Constraint::Length(side),
     ]);
-    let [pad, facts, right] = columns.areas(top);
+    let [left, facts, right] = columns.areas(top);
     let pad = Rect {
-        x: pad.x + 1,
-        y: pad.y + (pad.height.saturating_sub(PAD.1)) / 2,
-        width: PAD.0.min(pad.width.saturating_sub(1)),
-        height: PAD.1.min(pad.height),
+        x: left.x + 1,
+        y: left.y + (left.height.saturating_sub(PAD.1)) / 2,
+        width: PAD.0.min(left.width.saturating_sub(1)),
+        height: PAD.1.min(left.height),
     };
-    DriveAreas {
+    let events = if wide { body.width * 4 / 10 } else { 0 };
+    let parts = Layout::horizontal([Constraint::Min(0), Constraint::Length(events)]);
+    let [runs, events] = parts.areas(below);
+    let areas = DriveAreas {
         pad,
         facts,
-        round_trips: if wide { right } else { middle },
+        round_trips: wide.then_some(right),
+        timeline,
         runs,
+        events,
+        picture: None,
+    };
+    match picture {
+        PictureSize::Off => areas,
+        PictureSize::Large => DriveAreas {
+            picture: Some(body),
+            ..areas
+        },
+        PictureSize::Small if wide => with_picture_below(areas, below),
+        // There is room for a picture beside the pad only: the facts go below that.
+        PictureSize::Small => DriveAreas {
+            facts: Rect {
+                width: left.width,
+                ..timeline.union(below)
+            },
+            timeline: Rect::default(),
+            runs: Rect::default(),
+            picture: Some(Rect {
+                x: left.right(),
+                width: body.width.saturating_sub(left.width),
+                ..body
+            }),
+            ..areas
+        },
+    }
+}
+
+/// The list of the Fleet screen, and the details of one car.
+pub fn fleet(body: Rect) -> [Rect; 2] {
+    let details = match body.height {
+        40.. => 12,
+        24.. => 8,
+        15.. => 6,
+        _ => 0,
+    };
+    Layout::vertical([Constraint::Min(0), Constraint::Length(details)]).areas(body)
+}
+
+/// The list of the Commands screen, and the output of a run.
+pub fn commands(body: Rect) -> [Rect; 2] {
+    let parts = if body.width >= 60 {
+        Layout::horizontal([Constraint::Length(30), Constraint::Min(20)])
+    } else {
+        // At least one line of the list must be visible.
+        Layout::vertical([
+            Constraint::Max((body.height / 2).max(3)),
+            Constraint::Min(0),
+        ])
+    };
+    parts.areas(body)
+}
+
+/// The lines of a screen's list, without its frame.
+pub fn list(screen: Screen, body: Rect) -> Option<Rect> {
+    let (list, header) = match screen {
+        Screen::Fleet => (fleet(body)[0], 1),
+        Screen::Log => (body, 0),
+        Screen::Commands => (commands(body)[0], 0),
+        Screen::Drive => return None,
+    };
+    Some(Rect {
+        x: list.x + 1,
+        y: list.y + 1 + header,
+        width: list.width.saturating_sub(2),
+        height: list.height.saturating_sub(2 + header),
+    })
+}
+
+/// The first line that is shown of a list, so that the selected one is seen.
+pub fn first_row(selected: usize, rows: usize) -> usize {
+    selected.saturating_sub(rows.max(1) - 1)
+}
+
+/// The timeline of a past car, and its events.
+pub fn past(body: Rect) -> [Rect; 2] {
+    Layout::vertical([Constraint::Length(TIMELINE), Constraint::Min(0)]).areas(body)
+}
+
+/// The picture at the right below the pad, the events gone, and the runs in the room that is left.
+fn with_picture_below(areas: DriveAreas, below: Rect) -> DriveAreas {
+    // A picture of 4 : 3 in cells of 1 : 2, and its frame.
+    let width = (below.height.saturating_sub(2) * 8 / 3 + 2).min(below.width * 2 / 3);
+    let x = below.right().saturating_sub(width);
+    DriveAreas {
+        runs: Rect {
+            width: x - below.x,
+            ..below
+        },
+        events: Rect::default(),
+        picture: Some(Rect { x, width, ..below }),
+        ..areas
     }
 }
 

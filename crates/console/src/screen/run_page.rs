@@ -3,25 +3,36 @@
 use std::time::Duration;
 
 use p2p_shared::protocol::RunInfo;
-use p2p_shared::text::EscapedBytes;
 use ratatui::text::Line;
 
+use super::output::output_lines;
 use super::theme::Theme;
-use crate::text::{
-    arguments, bytes, fit, named, outcome, short, source_word, time_of_day, who, worded, wrapped,
-};
+use crate::text::{arguments, bytes, fit, is_of_link, named, short, source_word, who, worded};
 
 /// Columns of a field's name.
 const NAME: usize = 10;
 
-/// Lines of the page, at most `columns` wide.
-pub(crate) fn lines<'a>(run: &RunInfo, columns: usize, theme: Theme) -> Vec<Line<'a>> {
+/// Lines of the page of a run with this time and outcome, at most `columns` wide.
+pub(crate) fn lines<'a>(
+    run: &RunInfo,
+    asked_at: &str,
+    outcome: String,
+    columns: usize,
+    theme: Theme,
+) -> Vec<Line<'a>> {
     let mut lines = Vec::new();
     let mut field = |name: &str, value: String| {
         let texts = worded(&fit(&value, 2000), columns.saturating_sub(NAME));
         lines.extend(named(name, NAME, theme.quiet(), texts));
     };
     let link = format!("{} :{}", run.link, run.service_port);
+    if let Some(result) = run.result.as_ref().filter(|_| is_of_link(run)) {
+        field("what", run.command.to_string());
+        field("link", link);
+        field("at", asked_at.to_owned());
+        field("why", result.why.to_string());
+        return lines;
+    }
     field(
         "command",
         format!("{}{}", run.command, arguments(&run.arguments)),
@@ -30,13 +41,12 @@ pub(crate) fn lines<'a>(run: &RunInfo, columns: usize, theme: Theme) -> Vec<Line
     field(
         "asked",
         format!(
-            "{} UTC by {} from {}",
-            time_of_day(run.at_ms),
+            "{asked_at} by {} from {}",
             source_word(run.source),
             who(run)
         ),
     );
-    field("result", outcome(run));
+    field("result", outcome);
     if let Some(result) = &run.result {
         let time = |us| short(Duration::from_micros(us));
         field("status", result.status.to_string());
@@ -54,22 +64,8 @@ pub(crate) fn lines<'a>(run: &RunInfo, columns: usize, theme: Theme) -> Vec<Line
                 continue;
             }
             lines.push(Line::styled(title.to_owned(), theme.quiet()));
-            lines.extend(output_lines(text, columns));
+            lines.extend(output_lines(text, columns, theme));
         }
     }
     lines
-}
-
-/// Output as lines of at most `columns` columns. Control characters are escaped.
-pub(crate) fn output_lines<'a>(output: &[u8], columns: usize) -> Vec<Line<'a>> {
-    let output = output.strip_suffix(b"\n").unwrap_or(output);
-    let lines = output.split(|byte| *byte == b'\n');
-    lines
-        .map(|line| line.strip_suffix(b"\r").unwrap_or(line))
-        .flat_map(|line| {
-            let line = EscapedBytes(line).cut(2000).to_string();
-            wrapped(&line.replace("\\t", "    "), columns)
-        })
-        .map(Line::from)
-        .collect()
 }

@@ -12,6 +12,56 @@ const PLAIN: Duration = Duration::from_millis(100);
 /// Round trips up to this are amber, longer ones red.
 const AMBER: Duration = Duration::from_millis(200);
 
+/// Colours that the terminal has for a picture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Colours {
+    /// Too few.
+    Few,
+    /// xterm's 256.
+    Indexed,
+    /// 8 bits of red, green and blue.
+    All,
+}
+
+impl Colours {
+    /// What the environment says of the terminal.
+    pub(crate) fn of_terminal(variable: impl Fn(&str) -> Option<std::ffi::OsString>) -> Self {
+        let says =
+            |name, word: &str| variable(name).is_some_and(|it| it.to_string_lossy().contains(word));
+        if says("COLORTERM", "truecolor") || says("COLORTERM", "24bit") {
+            Self::All
+        } else if says("TERM", "256color") {
+            Self::Indexed
+        } else {
+            Self::Few
+        }
+    }
+
+    pub(crate) fn shows_pictures(self) -> bool {
+        self != Self::Few
+    }
+}
+
+/// What a sentence for the operator is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tone {
+    /// Something is lost, or failed.
+    Lost,
+    /// Somebody asks for control.
+    Request,
+    /// A notice: what was asked for did not happen.
+    Bad,
+    /// A notice.
+    Good,
+}
+
+impl Tone {
+    /// Returns true for what is said as long as it is so.
+    pub(crate) fn stands(self) -> bool {
+        matches!(self, Self::Lost | Self::Request)
+    }
+}
+
 #[derive(Debug, Clone, Copy)]
 pub struct Theme {
     colour: bool,
@@ -43,6 +93,10 @@ impl Theme {
 
     pub(crate) fn warning(self) -> Style {
         self.badge(Color::Yellow)
+    }
+
+    pub(crate) fn caution(self) -> Style {
+        self.coloured(Color::Yellow)
     }
 
     pub(crate) fn accent(self) -> Style {
@@ -77,6 +131,28 @@ impl Theme {
             DriveState::Stopped | DriveState::Failsafe | DriveState::Offline => {
                 self.badge(Color::Red)
             }
+            DriveState::NoAnswer => self.badge(Color::Yellow),
+        }
+    }
+
+    /// The style of a piece of a command's output.
+    pub(crate) fn of_output(self, style: Style) -> Style {
+        match self.colour {
+            true => style,
+            false => Style {
+                fg: None,
+                bg: None,
+                ..style
+            },
+        }
+    }
+
+    pub(crate) fn tone(self, tone: Tone) -> Style {
+        match tone {
+            Tone::Lost => self.alarm(),
+            Tone::Request => self.warning(),
+            Tone::Bad => self.bad(),
+            Tone::Good => self.good(),
         }
     }
 
@@ -89,14 +165,18 @@ impl Theme {
     }
 }
 
+/// Glyph of what moves; an arrow is a direction.
+pub(crate) const MOVES: &str = "»";
+
 /// Glyph and word of a state.
 pub(crate) fn state_words(state: DriveState) -> (&'static str, &'static str) {
     match state {
         DriveState::View => ("○", "VIEW"),
         DriveState::Armed => ("●", "ARMED"),
-        DriveState::Driving(_) => ("▶", "DRIVING"),
+        DriveState::Driving(_) => (MOVES, "DRIVING"),
         DriveState::Stopped => ("■", "STOPPED"),
         DriveState::Failsafe => ("◆", "FAILSAFE"),
+        DriveState::NoAnswer => ("?", "NO ANSWER"),
         DriveState::Offline => ("✖", "OFFLINE"),
     }
 }

@@ -3,27 +3,19 @@
 use std::time::Duration;
 
 use ratatui::Frame;
-use ratatui::layout::{Constraint, Layout, Rect};
+use ratatui::layout::Rect;
 use ratatui::text::Line;
 use ratatui::widgets::{Block, Paragraph, Wrap};
 
 use super::pane;
 use crate::app::App;
 use crate::app::command_list::{RunProgress, SentRun};
-use crate::screen::run_page::output_lines;
+use crate::app::contact::Contact;
+use crate::screen::layout;
 use crate::text::{bytes, fit, short};
 
 pub(super) fn render(frame: &mut Frame<'_>, area: Rect, app: &App) {
-    let parts = if area.width >= 60 {
-        Layout::horizontal([Constraint::Length(30), Constraint::Min(20)])
-    } else {
-        // At least one line of the list must be visible.
-        Layout::vertical([
-            Constraint::Max((area.height / 2).max(3)),
-            Constraint::Min(0),
-        ])
-    };
-    let [list, output] = parts.areas(area);
+    let [list, output] = layout::commands(area);
     render_list(frame, list, app);
     render_output(frame, output, app);
 }
@@ -33,16 +25,17 @@ fn render_list(frame: &mut Frame<'_>, area: Rect, app: &App) {
     let commands = &app.commands;
     let width = usize::from(area.width.saturating_sub(2));
     let rows = usize::from(area.height.saturating_sub(2)).max(1);
-    let first = commands.selected.saturating_sub(rows - 1);
+    let first = layout::first_row(commands.selected, rows);
     let lines = commands.list.iter().zip(0..).skip(first).take(rows);
     let mut lines: Vec<Line<'_>> = lines
         .map(|(command, place)| {
             let mark = if command.problem.is_some() { '!' } else { ' ' };
             let text = fit(&format!("{mark} {}", command.name), width);
             let line = Line::from(format!("{text:width$}"));
-            match place == commands.selected {
-                true => line.style(theme.selected()),
-                false => line,
+            match app.chosen_contact() {
+                _ if place == commands.selected => line.style(theme.selected()),
+                Contact::Answers if !commands.is_old => line,
+                Contact::Answers | Contact::Silent(_) | Contact::Lost => line.style(theme.quiet()),
             }
         })
         .collect();
@@ -84,15 +77,9 @@ fn render_output(frame: &mut Frame<'_>, area: Rect, app: &App) {
     };
     let rows = usize::from(area.height.saturating_sub(2));
     let columns = usize::from(area.width.saturating_sub(2));
-    let mut lines = output_lines(&run.output, columns);
-    if run.output.is_empty() {
-        lines.clear();
-    }
-    if !run.stderr.is_empty() {
-        lines.push(Line::styled("standard error:", theme.quiet()));
-        lines.extend(output_lines(&run.stderr, columns));
-    }
-    let end = Line::styled(fit(&progress(run), width), theme.strong());
+    let mut lines = run.lines(columns, theme);
+    let is_known = app.chosen_contact() == Contact::Answers;
+    let end = Line::styled(fit(&progress(run, is_known), width), theme.strong());
     lines.drain(..(lines.len() + 1).saturating_sub(rows.max(1)));
     lines.push(end);
     let title = format!("{} {}", run.command, run.arguments);
@@ -100,12 +87,13 @@ fn render_output(frame: &mut Frame<'_>, area: Rect, app: &App) {
     pane(frame, area, title, lines);
 }
 
-fn progress(run: &SentRun) -> String {
+fn progress(run: &SentRun, is_known: bool) -> String {
     let output = bytes(run.bytes);
     match &run.progress {
         RunProgress::Asked => "… asked".to_owned(),
         RunProgress::Queued => "… the router has it".to_owned(),
-        RunProgress::Started => format!("▶ running, {output}"),
+        RunProgress::Started if !is_known => format!("? it ran when last heard, {output}"),
+        RunProgress::Started => format!("… running, {output}"),
         RunProgress::Finished(end, exec_us) => {
             let end = match end {
                 p2p_shared::protocol::End::Exit(0) => "✓ exit 0".to_owned(),

@@ -5,128 +5,183 @@ use ratatui::layout::{Constraint, Rect};
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Paragraph, Row, Table, Wrap};
+use unicode_width::UnicodeWidthStr;
 
 use super::round_trips::sparkline;
-use crate::app::fleet::FleetLink;
+use crate::app::contact::Contact;
+use crate::app::fleet::{Fleet, FleetLink};
 use crate::app::{App, ConnectionState};
-use crate::text::{ago, fit, short};
+use crate::screen::layout;
+use crate::screen::theme::MOVES;
+use crate::text::{ago, fit, short, worded};
 
 pub(super) fn render(frame: &mut Frame<'_>, area: Rect, app: &App) {
     if app.fleet.links.is_empty() {
         return empty(frame, area, app);
     }
     let theme = app.theme();
-    let mut links = app.fleet.links.values();
-    let has_keys = links.any(|link| !link.info.key.raw().is_empty());
-    let mut links = app.fleet.links.values();
-    let has_routers = links.any(|link| link.info.router.is_some());
-    let columns = columns(area.width, has_keys, has_routers);
-    let rows_shown = usize::from(area.height.saturating_sub(3)).max(1);
-    let chosen =
-        (app.fleet.links.values()).position(|link| Some(link.info.service_port) == app.chosen);
-    let first = chosen
-        .unwrap_or(0)
-        .saturating_sub(rows_shown.saturating_sub(1));
-    let rows = app
-        .fleet
-        .links
-        .values()
-        .skip(first)
-        .take(rows_shown)
-        .map(|link| {
-            let style = match link.info.is_up {
-                _ if Some(link.info.service_port) == app.chosen => theme.selected(),
-                true => Style::new(),
-                false => theme.quiet(),
-            };
-            let cells = columns.iter().map(|(_, width, cell)| {
-                let width = usize::from(*width);
-                Span::raw(fit(&cell(link, app), width))
-            });
-            Row::new(cells.map(Line::from)).style(style)
+    let columns = columns(area.width.saturating_sub(2), &app.fleet);
+    let [list, details] = layout::fleet(area);
+    let links = app.fleet_rows();
+    let rows = usize::from(list.height.saturating_sub(3));
+    let here = app.highlighted(&links);
+    let first = layout::first_row(here, rows);
+    let shown = links.iter().enumerate().skip(first).take(rows);
+    let shown = shown.map(|(place, link)| {
+        let style = match app.contact(link) {
+            _ if place == here => theme.selected(),
+            Contact::Answers => Style::new(),
+            Contact::Silent(_) | Contact::Lost => theme.quiet(),
+        };
+        let cells = columns.iter().map(|(_, width, cell)| {
+            let width = usize::from(*width);
+            Span::raw(fit(&cell(link, app, width), width))
         });
+        Row::new(cells.map(Line::from)).style(style)
+    });
     let header = Row::new(columns.iter().map(|(name, ..)| *name)).style(theme.quiet());
     let widths = columns
         .iter()
         .map(|(_, width, _)| Constraint::Length(*width));
-    let up = app
-        .fleet
-        .links
-        .values()
-        .filter(|link| link.info.is_up)
+    let up = (app.fleet.links.values())
+        .filter(|link| app.contact(link) == Contact::Answers)
         .count();
-    let title = match app.fleet.links.len() {
-        1 => format!(" 1 link, {up} up "),
-        links => format!(" {links} links, {up} up "),
+    let count = match app.fleet.links.len() {
+        1 => "1 link".to_owned(),
+        links => format!("{links} links"),
     };
-    let table = Table::new(rows, widths)
+    let mut title = format!(" {count}, {up} up, by {}", app.fleet_list.order.name());
+    if !app.fleet_list.filter.is_empty() {
+        title += &format!("; filter: {}", app.fleet_list.filter);
+    }
+    let title = fit(&title, usize::from(area.width.saturating_sub(5))) + " ";
+    let table = Table::new(shown, widths)
         .header(header)
         .block(Block::bordered().title(title));
-    frame.render_widget(table, area);
+    frame.render_widget(table, list);
+    if let (Some(link), true) = (links.get(here), details.height > 2) {
+        render_details(frame, details, app, link);
+    }
+}
+
+/// Draws what is known of the highlighted car.
+fn render_details(frame: &mut Frame<'_>, area: Rect, app: &App, link: &FleetLink) {
+    let (theme, info) = (app.theme(), &link.info);
+    let width = usize::from(area.width.saturating_sub(2));
+    let rows = usize::from(area.height.saturating_sub(2));
+    let mut said = vec![state(link, app)];
+    match app.contact(link) {
+        Contact::Answers => said.push(format!("up for {}", ago(link.since, app.now))),
+        Contact::Silent(silence) => said.push(format!("{} is silent", silence.hop)),
+        Contact::Lost => said.push(format!(
+            "for {}: {}",
+            ago(link.since, app.now),
+            link.why_down
+        )),
+    }
+    if !info.key.raw().is_empty() {
+        said.push(format!("key {}", info.key.raw()));
+    }
+    if info.router.is_some() {
+        said.push(format!("at {}", router_of(link)));
+    }
+    said.push(format!("driver {}", driver(link, app)));
+    said.push(format!("RTT {}", percentiles(link)));
+    said.push(format!("{} runs, {} failed", info.runs, info.failures));
+    said.push(format!("lease {} ms", info.lease_ms));
+    let lines = worded(&fit(&said.join(", "), 4 * width), width);
+    let mut lines: Vec<Line<'_>> = lines.into_iter().map(Line::from).collect();
+    let events = link.timeline.events().map(|(at, what)| {
+        let text = format!("{}  {what}", app.clock.moment(*at));
+        Line::styled(fit(&text, width), theme.quiet())
+    });
+    lines.extend(events.take(rows.saturating_sub(lines.len())));
+    let name = fit(info.name.as_str(), width.saturating_sub(10));
+    super::pane(
+        frame,
+        area,
+        format!(" {name} :{} ", info.service_port),
+        lines,
+    );
 }
 
 /// A column: title, width and value.
-type Column = (&'static str, u16, fn(&FleetLink, &App) -> String);
+type Column = (&'static str, u16, fn(&FleetLink, &App, usize) -> String);
 
-/// Width of the column of keys, which a router without keys has not.
-const KEY: u16 = 10;
-/// Width of the column of routers, for cars that are not all at the console's.
-const ROUTER: u16 = 20;
+/// Least and most columns of a name.
+const NAME: (u16, u16) = (13, 64);
+/// Most round trips in a sparkline.
+const SPARKS: u16 = 60;
 
-fn columns(width: u16, has_keys: bool, has_routers: bool) -> Vec<Column> {
-    let width = match has_keys {
-        true => width.saturating_sub(KEY + 1),
-        false => width,
-    };
-    let has_routers = has_routers && width >= 70;
-    let width = match has_routers {
-        true => width.saturating_sub(ROUTER + 1),
-        false => width,
-    };
-    let name = match width {
-        110.. => 22,
-        76.. => 16,
-        _ => 13,
-    };
-    let key = if has_keys { 0 } else { u16::MAX };
-    let router = if has_routers { 0 } else { u16::MAX };
-    let all: [(Column, u16); 11] = [
-        (("name", name, |link, _| link.info.name.to_string()), 0),
-        (("state", 9, |link, _| state(link)), 0),
-        (("port", 5, |link, _| link.info.service_port.to_string()), 0),
-        (("key", KEY, |link, _| link.info.key.raw().to_owned()), key),
-        (("router", ROUTER, |link, _| router_of(link)), router),
-        (("driver", 10, |link, app| driver(link, app)), 60),
-        (("RTT p50/p95", 13, |link, _| percentiles(link)), 50),
-        (("last RTTs", 16, |link, _| sparkline(&link.rtts, 16)), 110),
-        (("runs", 6, |link, _| link.info.runs.to_string()), 0),
-        (("failed", 6, |link, _| link.info.failures.to_string()), 70),
-        (
-            ("seen", 9, |link, app| {
-                format!("{} ago", ago(link.seen, app.now))
-            }),
-            90,
-        ),
+/// The columns that there is room for: those with a low number go last. Names get as much of what is
+/// left as the longest needs, and the sparklines the rest.
+fn columns(width: u16, fleet: &Fleet) -> Vec<Column> {
+    let has_keys = (fleet.links.values()).any(|link| !link.info.key.raw().is_empty());
+    let has_routers = (fleet.links.values()).any(|link| link.info.router.is_some());
+    #[rustfmt::skip]
+    let all: [(bool, u8, Column); 12] = [
+        (true, 0, ("name", NAME.0, |link, _, _| link.info.name.to_string())),
+        (true, 0, ("state", 11, |link, app, _| state(link, app))),
+        (true, 0, ("port", 5, |link, _, _| link.info.service_port.to_string())),
+        (has_keys, 1, ("key", 10, |link, _, _| link.info.key.raw().to_owned())),
+        (has_routers, 6, ("router", 20, |link, _, _| router_of(link))),
+        (true, 3, ("driver", 10, |link, app, _| driver(link, app))),
+        (true, 4, ("RTT p50/p95", 13, |link, _, _| percentiles(link))),
+        (true, 9, ("last RTTs", 16, |link, _, width| sparkline(&link.rtts, width))),
+        (true, 2, ("runs", 6, |link, _, _| link.info.runs.to_string())),
+        (true, 5, ("failed", 6, |link, _, _| link.info.failures.to_string())),
+        (true, 7, ("seen", 9, |link, app, _| format!("{} ago", ago(link.seen, app.now)))),
+        (true, 8, ("up for", 10, |link, app, _| up_for(link, app))),
     ];
-    let up: (Column, u16) = (
-        ("up for", 10, |link, app| match link.info.is_up {
-            true => ago(link.since, app.now),
-            false => "–".to_owned(),
-        }),
-        100,
-    );
-    let all = all.into_iter().chain([up]);
-    all.filter(|(_, from)| width >= *from)
-        .map(|(column, _)| column)
-        .collect()
+    let mut columns: Vec<_> = all.into_iter().filter(|(is_used, ..)| *is_used).collect();
+    let wide = |columns: &[(bool, u8, Column)]| -> u16 {
+        columns.iter().map(|(.., (_, width, _))| width + 1).sum()
+    };
+    while wide(&columns) > width + 1
+        && let Some(last) = columns
+            .iter()
+            .map(|(_, rank, _)| *rank)
+            .max()
+            .filter(|it| *it > 0)
+    {
+        columns.retain(|(_, rank, _)| *rank != last);
+    }
+    let mut left = (width + 1).saturating_sub(wide(&columns));
+    let longest = fleet
+        .links
+        .values()
+        .map(|link| link.info.name.as_str().width())
+        .max();
+    let longest = longest
+        .and_then(|it| u16::try_from(it).ok())
+        .unwrap_or(NAME.1);
+    for (.., (title, width, _)) in &mut columns {
+        let most = match *title {
+            "name" => longest.min(NAME.1),
+            "last RTTs" => SPARKS,
+            _ => continue,
+        };
+        let more = most.saturating_sub(*width).min(left);
+        (*width, left) = (*width + more, left - more);
+    }
+    columns.into_iter().map(|(.., column)| column).collect()
 }
 
-fn state(link: &FleetLink) -> String {
-    match link {
-        link if link.info.stop_failed => "‼ STOP!".to_owned(),
-        link if !link.info.is_up => "✖ down".to_owned(),
-        link if link.moving.is_some() => "▶ moves".to_owned(),
-        _ => "● up".to_owned(),
+fn up_for(link: &FleetLink, app: &App) -> String {
+    match app.contact(link) {
+        Contact::Answers => ago(link.since, app.now),
+        Contact::Silent(_) | Contact::Lost => "–".to_owned(),
+    }
+}
+
+fn state(link: &FleetLink, app: &App) -> String {
+    match app.contact(link) {
+        _ if link.info.stop_failed => "‼ STOP!".to_owned(),
+        _ if !link.info.is_up => "✖ down".to_owned(),
+        Contact::Lost => "? unknown".to_owned(),
+        Contact::Silent(_) => "? NO ANSWER".to_owned(),
+        Contact::Answers if link.moving.is_some() => format!("{MOVES} moves"),
+        Contact::Answers => "● up".to_owned(),
     }
 }
 

@@ -1,15 +1,18 @@
 //! Draws the two pinned lines (screens, router, state of the chosen car) and the banner below.
 
+use std::time::Instant;
+
+use p2p_shared::text::Escaped;
 use ratatui::Frame;
 use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 use unicode_width::UnicodeWidthStr;
 
+use crate::app::contact::Contact;
 use crate::app::fleet::FleetLink;
 use crate::app::{App, ConnectionState, banner};
 use crate::drive::{ControlHolder, DriveState, KeyReleases};
-use crate::keymap::Screen;
 use crate::screen::theme::{Theme, round_trip_word, state_words};
 use crate::text::{fit, short};
 
@@ -30,11 +33,14 @@ pub(super) fn render(frame: &mut Frame<'_>, area: Rect, app: &App) {
 
 /// Draws the banner across the screen: see [`banner`].
 pub(super) fn render_banner(frame: &mut Frame<'_>, area: Rect, app: &App) {
-    let width = usize::from(area.width);
-    let style = app.theme().alarm();
+    let (width, theme) = (usize::from(area.width), app.theme());
     let lines: Vec<Line<'_>> = banner::lines(app)
         .into_iter()
-        .map(|text| Line::styled(format!("{:width$}", fit(&text, width)), style))
+        .map(|(tone, text)| {
+            // What stands is a bar across the screen.
+            let width = if tone.stands() { width } else { 0 };
+            Line::styled(format!("{text:width$}"), theme.tone(tone))
+        })
         .collect();
     frame.render_widget(Paragraph::new(lines), area);
 }
@@ -47,36 +53,48 @@ fn stop_failed(frame: &mut Frame<'_>, area: Rect, app: &App, theme: Theme) {
         " ‼ STOP FAILED: {} may still move",
         fit(name, width.saturating_sub(40))
     );
-    // Without room for both, the advice is more important than the reason.
-    let end = app.link().and_then(FleetLink::failed_stop);
-    let why = end.filter(|_| width >= 100).map_or(String::new(), |end| {
-        format!(" ({})", crate::text::end_text(end))
-    });
-    let second =
-        format!(" its stop command failed 3 times{why}. Space tries again; else cut its power");
+    let second = app
+        .link()
+        .map_or(String::new(), |link| failed(link, app.now, width));
     let lines: Vec<Line<'_>> = [first, second]
         .map(|text| Line::styled(fill(fit(&text, width)), theme.alarm()))
         .into();
     frame.render_widget(Paragraph::new(lines), area);
 }
 
+/// Says how often the stop has failed, how, and when it is tried again. Without room for all, the advice is more
+/// important than the reason.
+fn failed(link: &FleetLink, now: Instant, width: usize) -> String {
+    let failure = link.info.stop_failure.as_ref();
+    let tries = failure.map_or(3, |failure| failure.tries.max(3));
+    let first = format!(" its stop failed {tries} times");
+    let next = link.next_stop.map(|at| at.saturating_duration_since(now));
+    let mut last = match next.map(|next| next.as_secs_f64().ceil()) {
+        Some(secs) if secs > 0.0 => format!(". Next try in {secs:.0} s; [Space] now"),
+        _ => ". [Space] tries again".to_owned(),
+    };
+    let advice = "; else cut its power";
+    if first.width() + last.width() + advice.width() <= width {
+        last += advice;
+    }
+    let end = link.failed_stop().map(crate::text::end_text);
+    let said = failure.map(|failure| Escaped(failure.said.raw()).to_string());
+    let said = said.filter(|said| !said.is_empty());
+    let why: Vec<String> = end.into_iter().chain(said).collect();
+    let room = width.saturating_sub(first.width() + last.width() + 2);
+    let why = match why.join(": ") {
+        why if !why.is_empty() && room >= 6 => format!(": {}", fit(&why, room)),
+        _ => String::new(),
+    };
+    format!("{first}{why}{last}")
+}
+
 fn screens<'a>(app: &App, theme: Theme, width: usize) -> Line<'a> {
     let mut spans = Vec::new();
-    let long = width >= 60;
-    for (screen, number) in Screen::ALL.into_iter().zip(1..) {
-        if app.is_replay() && screen != Screen::Log {
-            continue;
-        }
-        let here = screen == app.screen;
-        let text = if long || here {
-            format!(" {number} {} ", screen.name())
-        } else {
-            format!(" {number} ")
-        };
-        let style = if here {
-            theme.selected()
-        } else {
-            theme.quiet()
+    for (screen, text) in app.tabs() {
+        let style = match screen == app.screen {
+            true => theme.selected(),
+            false => theme.quiet(),
         };
         spans.push(Span::styled(text, style));
     }
@@ -85,6 +103,7 @@ fn screens<'a>(app: &App, theme: Theme, width: usize) -> Line<'a> {
     let gap = width.saturating_sub(used + right.width());
     spans.push(Span::raw(" ".repeat(gap)));
     let style = match app.connection {
+        ConnectionState::Up if app.router_silence().is_some() => theme.bad(),
         ConnectionState::Up | ConnectionState::Replay { .. } => theme.quiet(),
         _ => theme.bad(),
     };
@@ -97,6 +116,7 @@ fn router(app: &App, columns: usize) -> String {
         ConnectionState::Replay { file } => return fit(&format!("replay of {file}"), columns),
         ConnectionState::Down { since: None, .. } => "… connecting",
         ConnectionState::Down { .. } => "✖ lost",
+        ConnectionState::Up if app.router_silence().is_some() => "? no answer",
         ConnectionState::Up => "● up",
     };
     let mut text = format!("{} {state}", app.setup.router);
@@ -130,19 +150,23 @@ fn state<'a>(app: &App, theme: Theme, width: usize) -> Line<'a> {
     let state = app.state();
     let (glyph, word) = state_words(state);
     let mut badge = format!(" {glyph} {word} ");
+    let contact = app.chosen_contact();
+    if let Some(silence) = contact.silence() {
+        badge += &format!("{} ", silence.length(app.now));
+    }
     if let DriveState::Driving(direction) = state {
         badge.push(direction.glyph());
         badge.push(' ');
     }
+    let badge_width = badge.width();
     let mut spans = vec![Span::styled(badge, theme.state(state))];
-    let is_up = state != DriveState::Offline;
-    let rtt = app.round_trip().filter(|_| is_up);
+    let is_known = contact == Contact::Answers;
+    let rtt = app.round_trip().filter(|_| is_known);
     let rtt_text = rtt.map_or("RTT –".to_owned(), |rtt| {
         format!("RTT {}{}", short(rtt), round_trip_word(rtt))
     });
     let driver = match app.holder() {
-        // Unknown without a connection.
-        _ if !is_up => String::new(),
+        _ if !is_known => String::new(),
         ControlHolder::Nobody => "free".to_owned(),
         ControlHolder::Us { .. } => "you drive".to_owned(),
         ControlHolder::Other(name) => format!("driven by {}", fit(&name, 20)),
@@ -150,13 +174,12 @@ fn state<'a>(app: &App, theme: Theme, width: usize) -> Line<'a> {
     let keys = match app.drive.releases {
         _ if !app.may_drive() => String::new(),
         KeyReleases::Reported => "KEYS hold".to_owned(),
-        KeyReleases::Guessed if width >= 110 => {
-            "KEYS tap: this terminal reports no key's release".to_owned()
-        }
+        KeyReleases::Guessed if app.drive.latches => "KEYS latch".to_owned(),
         KeyReleases::Guessed => "KEYS tap".to_owned(),
     };
     if let Some(link) = app.link() {
-        let room = if width >= 60 { 24 } else { 12 };
+        // Half of the line is for what changes.
+        let room = (width / 2).saturating_sub(badge_width).max(12);
         let name = fit(link.info.name.as_str(), room);
         spans.push(Span::styled(
             format!(" {name} :{} ", link.info.service_port),
@@ -170,7 +193,11 @@ fn state<'a>(app: &App, theme: Theme, width: usize) -> Line<'a> {
     let at = router.map_or(String::new(), |router| {
         format!("at {}", fit(router.raw(), 30))
     });
+    // Cut rather than left out: a car that moves must not look as if it stood.
+    let moves = app.motion_elsewhere().filter(|_| is_known);
+    let moves = moves.map(|text| fit(&text, left.saturating_sub(2)));
     for (text, style) in [
+        (moves.unwrap_or_default(), theme.warning()),
         (rtt_text, rtt_style),
         (driver, theme.strong()),
         (at, theme.quiet()),

@@ -1,11 +1,16 @@
 //! Draws the Log screen: every run, newest first. Its title says whether the view is held.
 
+use std::sync::Arc;
+
+use p2p_shared::protocol::RunInfo;
 use ratatui::Frame;
 use ratatui::layout::Rect;
 use ratatui::text::Line;
+use unicode_width::UnicodeWidthStr;
 
 use super::{pane, runs};
 use crate::app::App;
+use crate::screen::layout;
 use crate::text::fit;
 
 pub(super) fn render(frame: &mut Frame<'_>, area: Rect, app: &App) {
@@ -13,15 +18,18 @@ pub(super) fn render(frame: &mut Frame<'_>, area: Rect, app: &App) {
     let log = &app.log;
     let rows = usize::from(area.height.saturating_sub(2)).max(1);
     let width = usize::from(area.width.saturating_sub(2));
+    let widest = |run: Arc<RunInfo>| run.link.as_str().width();
+    let link = log.shown().take(rows).map(widest).max().unwrap_or_default();
+    let link = if width >= 60 { link.min(width / 5) } else { 0 };
     // Keeps the selected line visible; the newest run is on top.
-    let first = log.selected().saturating_sub(rows - 1);
+    let first = layout::first_row(log.selected(), rows);
     let mut lines: Vec<Line<'_>> = log
         .shown()
         .skip(first)
         .take(rows)
         .zip(first..)
         .map(|(run, place)| {
-            let line = runs::line(&run, width, true, theme);
+            let line = runs::line(app, &run, width, link);
             if place == log.selected() && (!log.follows() || app.is_replay()) {
                 line.style(theme.selected())
             } else {

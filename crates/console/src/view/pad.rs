@@ -7,14 +7,15 @@ use ratatui::style::Style;
 use ratatui::widgets::{Block, BorderType, Paragraph};
 
 use crate::app::App;
+use crate::app::contact::Contact;
 use crate::drive::{Direction, DriveState};
 use crate::screen::layout;
 
 pub(super) fn render(frame: &mut Frame<'_>, pad: Rect, app: &App) {
     let theme = app.theme();
     let asked = app.drive.asked().map(|(_, direction)| direction);
-    let is_up = app.state() != DriveState::Offline;
-    let acknowledged = acknowledged(app).filter(|_| is_up);
+    let is_known = app.chosen_contact() == Contact::Answers;
+    let acknowledged = acknowledged(app).filter(|_| is_known);
     for direction in Direction::ALL {
         let is_lit = acknowledged == Some(direction);
         let is_asked = asked == Some(direction);
@@ -33,7 +34,7 @@ pub(super) fn render(frame: &mut Frame<'_>, pad: Rect, app: &App) {
         let cell = Paragraph::new(glyph).alignment(Alignment::Center);
         frame.render_widget(cell.style(style).block(block), layout::cell(pad, direction));
     }
-    let stands = !is_up || app.link().is_some_and(|link| link.moving.is_none());
+    let stands = !is_known || app.link().is_some_and(|link| link.moving.is_none());
     let style = if stands { Style::new() } else { theme.alarm() };
     let stop = Paragraph::new("STOP")
         .alignment(Alignment::Center)

@@ -1,14 +1,15 @@
 //! Draws the pane of round trips: each connection on the way to the car, jitter, a sparkline, and a histogram where
 //! there is room.
 
-use std::time::Duration;
-
 use ratatui::Frame;
 use ratatui::layout::Rect;
+use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
 use super::pane;
 use crate::app::App;
+use crate::app::contact::Contact;
+use crate::app::fleet::FleetLink;
 use crate::app::round_trips::{BARS, RoundTrips};
 use crate::screen::theme::Theme;
 use crate::text::short;
@@ -17,24 +18,35 @@ pub(super) fn render(frame: &mut Frame<'_>, area: Rect, app: &App) {
     let Some(link) = app.link() else { return };
     let theme = app.theme();
     let inner = usize::from(area.width.saturating_sub(2));
-    let mut lines = vec![hop("you–router", &app.rtts, inner, theme)];
-    if link.info.router.is_some() {
-        lines.push(hop("routers   ", &link.hops, inner, theme));
-    }
-    lines.push(hop("router–car", &link.rtts, inner, theme));
+    let mut lines = hops(app, link, inner);
     let rows = usize::from(area.height.saturating_sub(2));
-    if rows > lines.len() + BARS.len() {
-        lines.push(Line::styled(
-            format!(
-                "router–car jitter {}; all so far:",
-                short(link.rtts.jitter())
-            ),
-            theme.quiet(),
-        ));
+    if rows >= lines.len() + BARS.len() {
         lines.extend(histogram(&link.rtts, inner, theme));
     }
-    let title = format!(" Round trips, jitter {} ", short(link.rtts.jitter()));
-    pane(frame, area, title, lines);
+    let title = match app.contact(link) {
+        Contact::Answers => format!("jitter {}", short(link.rtts.jitter())),
+        Contact::Silent(_) | Contact::Lost => "as they were".to_owned(),
+    };
+    pane(frame, area, format!(" Round trips, {title} "), lines);
+}
+
+/// A line for each connection on the way to the car.
+pub(super) fn hops<'a>(app: &App, link: &FleetLink, width: usize) -> Vec<Line<'a>> {
+    let theme = app.theme();
+    let is_old = match app.contact(link) {
+        Contact::Answers => Style::new(),
+        Contact::Silent(_) | Contact::Lost => theme.quiet(),
+    };
+    let routers = link.info.router.is_some();
+    let all = [
+        Some(("you–router", &app.rtts)),
+        routers.then_some(("routers   ", &link.hops)),
+        Some(("router–car", &link.rtts)),
+    ];
+    let lines = all.into_iter().flatten();
+    lines
+        .map(|(name, rtts)| hop(name, rtts, width, theme).style(is_old))
+        .collect()
 }
 
 fn hop<'a>(name: &'a str, rtts: &RoundTrips, width: usize, theme: Theme) -> Line<'a> {
@@ -56,11 +68,11 @@ fn hop<'a>(name: &'a str, rtts: &RoundTrips, width: usize, theme: Theme) -> Line
 fn histogram<'a>(rtts: &RoundTrips, width: usize, theme: Theme) -> Vec<Line<'a>> {
     let bars = rtts.bars();
     let most = bars.iter().copied().max().unwrap_or_default().max(1);
-    let room = width.saturating_sub(22) as u64;
-    let lines = BARS.iter().zip(bars).map(|((_, name), count)| {
+    let room = width.saturating_sub(24) as u64;
+    let lines = BARS.iter().zip(bars).map(|((_, name, block), count)| {
         let cells = usize::try_from((count * room).div_ceil(most)).unwrap_or_default();
         Line::from(vec![
-            Span::styled(format!("{name:>5} ms "), theme.quiet()),
+            Span::styled(format!("{block} {name:>5} ms "), theme.quiet()),
             Span::styled("█".repeat(cells), theme.accent()),
             Span::raw(format!(" {count}")),
         ])
@@ -68,16 +80,14 @@ fn histogram<'a>(rtts: &RoundTrips, width: usize, theme: Theme) -> Vec<Line<'a>>
     lines.collect()
 }
 
-/// The last round trips as a line of blocks, newest at the right; the highest sets the scale.
+/// The last round trips as a line of blocks, newest at the right. Everywhere the same height is the
+/// same time: that of a bar of the histogram.
 pub(super) fn sparkline(rtts: &RoundTrips, columns: usize) -> String {
-    const BLOCKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
     let skip = rtts.recent().len().saturating_sub(columns);
-    let least_scale = Duration::from_millis(5).as_micros();
-    let most = rtts.recent().skip(skip).max().unwrap_or_default();
-    let scale = u128::from(most).max(least_scale);
     let block = |us: u32| {
-        let place = usize::try_from(u128::from(us) * 7 / scale).unwrap_or(7);
-        BLOCKS.get(place).copied().unwrap_or('█')
+        let ms = u64::from(us / 1000);
+        let bar = BARS.iter().find(|(below, ..)| ms < *below);
+        bar.map_or('█', |(.., block)| *block)
     };
     rtts.recent().skip(skip).map(block).collect()
 }

@@ -20,9 +20,9 @@ pub(super) fn render(frame: &mut Frame<'_>, area: Rect, app: &App) {
         hop(app.rtts.last()),
         hop(link.rtts.last())
     );
-    lines.insert(0, Line::styled(fit(what_now(app), width), theme.strong()));
+    lines.insert(0, Line::styled(fit(&what_now(app), width), theme.strong()));
     lines.push(Line::styled(fit(&hops, width), theme.quiet()));
-    for (at, event) in link.events.iter().rev() {
+    for (at, event) in link.timeline.events() {
         let age = ago(*at, app.now);
         lines.push(Line::styled(
             fit(&format!("{age:>6} ago  {event}"), width),

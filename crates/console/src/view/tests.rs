@@ -1,9 +1,13 @@
 //! Each screen in each state, at each size, as it is seen.
 
+mod lists;
+
 use crossterm::event::{KeyCode, KeyEventKind};
 use p2p_shared::key::Role;
+use p2p_shared::names::RunId;
 use p2p_shared::protocol::{
-    CommandInfo, End, FeedEvent, MotionEvent, PressId, RouterToConsole, SendEvent, StopCause,
+    ActiveMotion, CommandInfo, ConsoleToRouter, DriveCommand, End, FeedEvent, MotionEvent, PressId,
+    RouterToConsole, SendEvent, StopCause,
 };
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
@@ -11,11 +15,15 @@ use ratatui::buffer::Buffer;
 use ratatui::style::Color;
 
 use super::*;
+use crate::app::past_cars::PastCars;
 use crate::app::run_log::RunLog;
+use crate::app::saved_log;
 use crate::connection::ConnectionEvent;
 use crate::testing::{self, Bench, bob, us};
 
-const SIZES: [(u16, u16); 3] = [(80, 24), (120, 40), (50, 15)];
+const SIZES: [(u16, u16); 3] = [(40, 8), (80, 24), (120, 40)];
+/// Of what has more to show on a large screen.
+const LARGE: (u16, u16) = (200, 60);
 
 fn draw(app: &App) -> Terminal<TestBackend> {
     let (width, height) = app.setup.size;
@@ -34,7 +42,9 @@ fn buffer(app: &App) -> Buffer {
 
 /// A snapshot of a situation at each size.
 fn snapshots(name: &str, situation: impl Fn((u16, u16)) -> Bench) {
-    for size in SIZES {
+    let grows = ["drive_driving", "fleet", "log", "log_run", "commands"].contains(&name);
+    let large = [LARGE].into_iter().filter(|_| grows);
+    for size in SIZES.into_iter().chain(large) {
         let bench = situation(size);
         insta::assert_snapshot!(format!("{name}_{}x{}", size.0, size.1), seen(&bench.app));
     }
@@ -70,6 +80,18 @@ fn lost_car(size: (u16, u16)) -> Bench {
         why: "silent for 6 s".into(),
     });
     bench.pass(200);
+    bench
+}
+
+/// A driven car that has not answered for 1.2 s.
+fn no_answer(size: (u16, u16)) -> Bench {
+    let mut bench = Bench::driving(size);
+    bench.feed(FeedEvent::Rtt {
+        service_port: 9000,
+        rtt_us: 1_200_000,
+        hop_us: None,
+        silent_ms: Some(1200),
+    });
     bench
 }
 
@@ -128,6 +150,20 @@ fn commands(size: (u16, u16)) -> Bench {
 }
 
 #[test]
+fn the_pad_stays_where_it_is_whatever_is_said() {
+    for size in [(80, 24), (120, 40), (200, 60)] {
+        let still = Bench::with_car(size).app.pad();
+        for situation in [Bench::driving, lost_router, lost_car, no_answer, denied] {
+            assert_eq!(situation(size).app.pad(), still, "{size:?}");
+        }
+        let mut bench = Bench::driving(size);
+        bench.control(Some(us()), Some(bob()));
+        bench.app.notify("a long reason ".repeat(20), true);
+        assert_eq!(bench.app.pad(), still, "{size:?}");
+    }
+}
+
+#[test]
 fn drive() {
     snapshots("drive_view", Bench::with_car);
     snapshots("drive_driving", Bench::driving);
@@ -137,11 +173,14 @@ fn drive() {
         bench.motion(MotionEvent::Over {
             press: None,
             cause: StopCause::Released,
+            clock_ms: None,
+            by: None,
         });
         bench.motion(MotionEvent::Stopped {
             cause: StopCause::Released,
             end: End::Exit(0),
             exec_us: 3_900,
+            failure: None,
         });
         bench.motion(MotionEvent::Stands);
         bench
@@ -159,6 +198,8 @@ fn drive() {
                 number: 1,
             }),
             cause: StopCause::Lease,
+            clock_ms: None,
+            by: None,
         });
         bench
     });
@@ -168,11 +209,13 @@ fn drive() {
             cause: StopCause::Released,
             end: End::Exit(7),
             exec_us: 12_000,
+            failure: None,
         });
         bench.motion(MotionEvent::StopFailed);
         bench
     });
     snapshots("drive_lost_router", lost_router);
+    snapshots("drive_no_answer", no_answer);
     snapshots("drive_denied", denied);
     snapshots("drive_lost_car", lost_car);
     snapshots("drive_by_another", |size| {
@@ -207,7 +250,7 @@ fn drive() {
 #[test]
 fn a_page_that_is_longer_than_the_screen_is_scrolled() {
     let small = |letters: &str| {
-        let mut bench = log((50, 15));
+        let mut bench = log((50, 10));
         bench.letters(letters);
         bench
     };
@@ -245,7 +288,7 @@ fn a_page_that_is_longer_than_the_screen_is_scrolled() {
 
 #[test]
 fn the_fleet_shows_whose_key_each_car_has_at_each_size() {
-    for size in SIZES {
+    for size in [(50, 15), (80, 24), (120, 40)] {
         let (mut car, mut other) = (testing::link(9000, "car"), testing::link(9001, "car-2"));
         car.key = "truck".into();
         other.key = "\u{202e}not the truck".into();
@@ -254,6 +297,33 @@ fn the_fleet_shows_whose_key_each_car_has_at_each_size() {
         let is_shown = |line: &str| line.contains(" 9000  truck ");
         assert!(seen.lines().any(is_shown), "{seen}");
         assert!(!seen.contains('\u{202e}'), "{seen}");
+    }
+}
+
+#[test]
+fn in_a_text_field_the_footer_says_what_stops() {
+    for size in SIZES {
+        let mut bench = log(size);
+        bench.letters("/a long filter that needs more room than there is");
+        bench.sent.clear();
+        let footer = || seen(&bench.app).lines().last().unwrap().to_owned();
+        assert!(
+            footer().contains("Ctrl-X STOP") && footer().contains("there is"),
+            "{}",
+            footer()
+        );
+        bench.control_key('x');
+        let stops = |message: &ConsoleToRouter| {
+            matches!(
+                message,
+                ConsoleToRouter::Drive {
+                    command: DriveCommand::Stop,
+                    ..
+                }
+            )
+        };
+        assert!(bench.messages().iter().any(stops));
+        assert!(bench.app.field.is_some());
     }
 }
 
@@ -306,11 +376,99 @@ fn logs() {
         let mut log = RunLog::default();
         log.put(testing::run(7_100_000, "hello"));
         log.put(testing::run(7_200_000, "left"));
-        bench
-            .app
-            .replay("p2p-router.2026-11-22.jsonl".to_owned(), log);
+        bench.app.replay(
+            "p2p-router.2026-11-22.jsonl".to_owned(),
+            log,
+            PastCars::default(),
+        );
         bench
     });
+}
+
+/// A router's log: a drive that ends by the lease, and a link that is lost.
+const PAST: &str = include_str!("past.jsonl");
+
+#[test]
+fn a_past_log_is_gone_through_event_by_event() {
+    let replay = |size| {
+        let mut bench = Bench::unconnected(size);
+        let (log, cars) = saved_log::read(PAST.as_bytes()).unwrap();
+        bench.app.replay("p2p-router.jsonl".to_owned(), log, cars);
+        bench.letters("2");
+        bench
+    };
+    snapshots("replay_drive", |size| {
+        let mut bench = replay(size);
+        // To the end of the drive.
+        for _ in 0..4 {
+            bench.key(KeyCode::Down);
+        }
+        bench
+    });
+    let mut bench = replay((80, 24));
+    assert!(seen(&bench.app).contains("link down: silent for 6 s"));
+    for _ in 0..20 {
+        bench.key(KeyCode::Down);
+    }
+    assert!(
+        seen(&bench.app).contains(" 17:02:00.0, in 60 s"),
+        "{}",
+        seen(&bench.app)
+    );
+    bench.key(KeyCode::Right);
+    assert!(seen(&bench.app).contains(" 17:02:01.0, in 60 s"));
+    bench.key(KeyCode::End);
+    assert!(bench.app.timeline_view.cursor.is_none() && bench.messages().is_empty());
+    bench.letters("3");
+    assert!(seen(&bench.app).contains("Past runs"));
+}
+
+#[test]
+fn a_motion_of_others_does_not_begin_when_our_last_press_began() {
+    let mut bench = Bench::driving((80, 24));
+    assert!(seen(&bench.app).contains("began in"));
+    bench.stroke(KeyCode::Up, KeyEventKind::Release);
+    bench.motion(MotionEvent::Stands);
+    bench.motion(MotionEvent::Started(p2p_shared::protocol::ActiveMotion {
+        run: p2p_shared::names::RunId::from_number(78),
+        command: "back".parse().unwrap(),
+        press: None,
+    }));
+    assert!(seen(&bench.app).contains("back by http or send"));
+    assert!(!seen(&bench.app).contains("began in"));
+}
+
+#[test]
+fn left_and_right_go_through_the_timeline_only_where_nothing_would_drive() {
+    let mut bench = Bench::with_car((80, 24));
+    bench.key(KeyCode::Left);
+    assert!(bench.app.timeline_view.cursor.is_none());
+    assert!(!bench.messages().is_empty(), "it takes control");
+    let mut bench = Bench::with_car((80, 24));
+    bench.pass(30_000);
+    bench.control(Some(bob()), None);
+    bench.messages();
+    bench.key(KeyCode::Left);
+    bench.key(KeyCode::Left);
+    assert_eq!(
+        bench.app.timeline_view.cursor,
+        Some(bench.now - std::time::Duration::from_secs(2))
+    );
+    assert_eq!(bench.messages(), []);
+    bench.key(KeyCode::Up);
+    assert!(
+        bench
+            .app
+            .notice
+            .as_ref()
+            .unwrap()
+            .text
+            .contains("bob drives")
+    );
+    // Driving shows the present.
+    let mut bench = Bench::driving((80, 24));
+    bench.letters(",");
+    assert!(bench.app.timeline_view.cursor.is_none());
 }
 
 #[test]
@@ -318,7 +476,9 @@ fn command_lists() {
     snapshots("commands", commands);
     snapshots("commands_running", |size| {
         let mut bench = commands(size);
+        // The third is no motion.
         bench.key(KeyCode::Down);
+        bench.letters("j");
         bench.key(KeyCode::Enter);
         let event = |event| RouterToConsole::SendEvent { request: 2, event };
         bench.message(event(SendEvent::Started));
@@ -336,6 +496,7 @@ fn without_colours_every_state_is_still_a_word() {
         (Bench::with_car as fn(_) -> _, "VIEW"),
         (Bench::driving, "DRIVING"),
         (lost_router, "OFFLINE"),
+        (no_answer, "ANSWER"),
         (fleet, "down"),
         (log, "running"),
     ] {
@@ -373,22 +534,12 @@ fn a_terminal_of_10_by_3_says_what_it_needs() {
 }
 
 #[test]
-fn five_hundred_links_are_drawn_where_the_selection_is() {
-    let links: Vec<_> = (0..500)
-        .map(|n| testing::link(9000 + n, &format!("car-{n}")))
-        .collect();
-    let mut bench = Bench::with((80, 24), links, Vec::new());
-    assert!(seen(&bench.app).contains("car-0 ") && !seen(&bench.app).contains("car-100"));
-    bench.key(KeyCode::End);
-    assert!(seen(&bench.app).contains("car-499"));
-}
-
-#[test]
 fn every_size_can_be_drawn_in_every_situation() {
     for situation in [
         Bench::with_car as fn(_) -> _,
         Bench::driving,
         lost_router,
+        no_answer,
         fleet,
         log,
         commands,
@@ -400,5 +551,23 @@ fn every_size_can_be_drawn_in_every_situation() {
                 seen(&bench.app);
             }
         }
+    }
+}
+
+#[test]
+fn a_motion_from_elsewhere_is_seen_at_each_width() {
+    for width in [60, 80, 120] {
+        let mut bench = Bench::with_car((width, 24));
+        bench.feed(FeedEvent::Run(Box::new(testing::open_run(77, "back"))));
+        bench.motion(MotionEvent::Started(ActiveMotion {
+            run: RunId::from_number(77),
+            command: "back".parse().unwrap(),
+            press: None,
+        }));
+        assert!(
+            seen(&bench.app).contains("» MOVES back"),
+            "{}",
+            seen(&bench.app)
+        );
     }
 }

@@ -2,11 +2,15 @@
 
 use p2p_shared::bounded::Text;
 use p2p_shared::names::RunId;
-use p2p_shared::protocol::{End, InnerToRouter, MotionEvent, MotionRefusal, Refusal, StderrTail};
+use p2p_shared::protocol::{
+    End, InnerToRouter, MotionEvent, MotionRefusal, PastEvent, Refusal, StderrTail,
+};
+use p2p_shared::timing::millis;
 use tokio::sync::oneshot;
 
 use super::Drive;
 use crate::motion::{MotionOrigin, StopResult};
+use crate::ring;
 use crate::run::{Run, stop_failed};
 
 impl Drive {
@@ -78,19 +82,39 @@ impl Drive {
         });
     }
 
+    /// Tells the router what happened, and notes it in the ring.
     pub(super) fn report(&self, event: MotionEvent) {
+        let mut entry = ring::entry(PastEvent::Motion(event.clone()));
+        let (left, rtt) = self.motion.heard();
+        match &event {
+            MotionEvent::Started(_) => entry.who = Some(Text::new(self.owner.who.clone())),
+            MotionEvent::Over { .. } => entry.left_ms = left.map(millis),
+            _ => {}
+        }
+        if matches!(
+            event,
+            MotionEvent::Started(_) | MotionEvent::Over { .. } | MotionEvent::Refused { .. }
+        ) {
+            entry.rtt_ms = rtt.map(millis);
+        }
+        self.reporter.ring().add(entry);
+        self.tell(event);
+    }
+
+    fn tell(&self, event: MotionEvent) {
         self.reporter.urgent(InnerToRouter::Motion(event));
     }
 
-    /// Reports the state again, because reports without a link were lost.
+    /// Reports the state again, because reports without a link were lost; what happened meanwhile is in
+    /// the ring.
     pub(super) fn report_state(&self) {
         if let Some(moving) = &self.moving {
-            self.report(MotionEvent::Started(moving.clone()));
+            self.tell(MotionEvent::Started(moving.clone()));
         }
         if self.motion.has_failed() {
-            self.report(MotionEvent::StopFailed);
+            self.tell(MotionEvent::StopFailed);
         } else if self.motion.guard().is_none() {
-            self.report(MotionEvent::Stands);
+            self.tell(MotionEvent::Stands);
         }
     }
 }

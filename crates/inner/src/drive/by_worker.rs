@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use p2p_shared::bounded::Text;
 use p2p_shared::protocol::{End, Refusal};
 use p2p_shared::text::EscapedBytes;
 use tokio::sync::oneshot::error::RecvError;
@@ -173,7 +174,8 @@ async fn wait_for(run: &Run, role: &MotionRole, call: AcceptedCall, began: Insta
 /// Reports the end to the drive, and that no process is left, as the motion had none of its own.
 fn report_end(role: &MotionRole, end: End, began: Instant) {
     let exec = began.elapsed();
-    (role.events)(ProcessEvent::Ended { end, exec });
+    let said = Text::default();
+    (role.events)(ProcessEvent::Ended { end, exec, said });
     if !role.is_stop() {
         (role.events)(ProcessEvent::Reaped);
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use p2p_shared::bounded::Text;
 use p2p_shared::names::RunId;
-use p2p_shared::protocol::{ActiveMotion, MotionEvent, Refusal};
+use p2p_shared::protocol::{ActiveMotion, MotionEvent, Refusal, StopCause};
 use p2p_shared::text::Escaped;
 use p2p_shared::timing::millis;
 use tokio_util::sync::CancellationToken;
@@ -66,25 +66,33 @@ impl Drive {
                     self.extended(asked);
                 }
             }
-            MotionEffect::Over { origin, cause } => {
+            MotionEffect::Over { origin, cause, at } => {
                 let press = origin.press();
                 tracing::info!(%origin, %cause, "motion over");
-                self.report(MotionEvent::Over { press, cause });
+                let is_asked = matches!(cause, StopCause::Asked | StopCause::Beginning);
+                let by = self.asked_by.take().filter(|_| is_asked);
+                self.report(MotionEvent::Over {
+                    press,
+                    cause,
+                    clock_ms: Some(millis(at)),
+                    by,
+                });
             }
             MotionEffect::Stands => {
                 self.settle(StopResult::Stands);
                 self.group = 0;
                 self.stop_targets.clear();
                 self.moving = None;
+                self.asked_by = None;
                 self.report(MotionEvent::Stands);
             }
             MotionEffect::StopFailed { again } => {
                 self.settle(StopResult::Failed);
-                // Failures of further tries that nobody asked for are not reported. Each new link
-                // is told of the failure anyway.
+                // A further try that nobody asked for changes nothing: its end alone is told. Each new
+                // link is told of the failure anyway.
                 if !again {
-                    let stop = self.commands.files.resolve(&self.commands.motion.stop);
-                    let why = stop.err().map(|(_, why)| why);
+                    let why = self.no_stop();
+                    let why = why.as_ref().map(Text::raw);
                     tracing::error!(why, "STOP FAILED: nothing moves until a stop has succeeded");
                     self.report(MotionEvent::StopFailed);
                 }

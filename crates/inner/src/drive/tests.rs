@@ -7,8 +7,6 @@ use std::sync::Arc;
 
 use p2p_shared::names::RunId;
 use p2p_shared::protocol::{InnerToRouter, MotionInfo, PressId, RUN_WINDOW};
-use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::net::unix::pipe;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::*;
@@ -48,7 +46,7 @@ impl Bench {
         let files = Catalog::open(&folder.path().join("command")).unwrap();
         let commands = Commands::new(files, info, Arc::new(OsProcesses));
         let tracker = TaskTracker::new();
-        let (reporter, outbox) = RunReporter::new();
+        let (reporter, outbox) = RunReporter::new(crate::ring::Ring::in_memory());
         let (drive, car) = Drive::new(commands.clone(), reporter.clone(), tracker.clone());
         let bench = Self {
             folder,
@@ -142,14 +140,17 @@ async fn a_car_that_moves_while_the_inner_does_not_get_to_run_is_stopped() {
     let over = bench
         .tells(|event| matches!(event, MotionEvent::Over { .. }))
         .await;
-    let cause = StopCause::Watchdog;
-    assert_eq!(
-        over,
-        MotionEvent::Over {
-            press: Some(press),
-            cause
-        }
-    );
+    let MotionEvent::Over {
+        press: Some(ended),
+        cause: StopCause::Watchdog,
+        clock_ms: Some(clock_ms),
+        ..
+    } = over
+    else {
+        panic!("{over:?}");
+    };
+    assert_eq!(ended, press);
+    assert!(clock_ms <= clock::now_ms());
     bench.tells(|event| *event == MotionEvent::Stands).await;
     // While it stands nobody minds.
     std::thread::sleep(STALL + Duration::from_millis(1));
@@ -293,21 +294,33 @@ async fn a_motion_for_a_time_whose_stop_fails_is_answered_as_failed() {
 }
 
 #[tokio::test]
-async fn a_stop_that_goes_on_failing_is_told_once_and_then_that_it_succeeds() {
+async fn a_stop_that_goes_on_failing_tells_how_often_and_why_and_then_that_it_succeeds() {
     let mut bench = Bench::new().await;
     let press = bench.press(1);
     bench.moves(press).await;
-    let fifo = bench.path("tries");
-    let mut mkfifo = std::process::Command::new("mkfifo");
-    assert!(mkfifo.arg(&fifo).status().unwrap().success());
-    let mut options = pipe::OpenOptions::new();
-    let tries = options.read_write(true).open_receiver(&fifo).unwrap();
-    let mut tries = BufReader::new(tries).lines();
-    bench.script("stop", "echo try > ../tries; exit 3");
+    bench.script(
+        "stop",
+        "echo 'first line' >&2; echo 'no such pin' >&2; exit 3",
+    );
     bench.tells(|event| *event == MotionEvent::StopFailed).await;
-    for _ in 0..5 {
-        tries.next_line().await.unwrap();
-    }
+    // Each further try is told.
+    let failure = loop {
+        let told = bench.tells(|event| matches!(event, MotionEvent::Stopped { .. }));
+        if let MotionEvent::Stopped {
+            failure: Some(failure),
+            ..
+        } = told.await
+            && failure.tries >= 5
+        {
+            break failure;
+        }
+    };
+    assert_eq!(failure.said.raw(), "no such pin");
+    assert!(
+        failure
+            .again_ms
+            .is_some_and(|ms| (1..=10_000).contains(&ms))
+    );
     bench.script("stop", "echo stop >> ../did");
     let (mut ends, mut failed, mut stalled) = (Vec::new(), false, false);
     loop {
@@ -322,7 +335,37 @@ async fn a_stop_that_goes_on_failing_is_told_once_and_then_that_it_succeeds() {
         }
     }
     // A machine that does not let this run has the car stopped for it, and that is news.
-    assert!(stalled || !failed && ends == [End::Exit(0)], "{ends:?}");
+    assert!(
+        stalled || !failed && ends.last() == Some(&End::Exit(0)),
+        "{ends:?}"
+    );
+    let entries = bench.reporter.ring().past(Duration::from_secs(60));
+    let entries = String::from_utf8(entries).unwrap();
+    assert!(entries.contains("no such pin"), "{entries}");
+}
+
+#[tokio::test]
+async fn who_stops_a_car_without_a_stop_command_is_told_that_nothing_ran() {
+    let mut bench = Bench::new().await;
+    fs::remove_file(bench.path("command/stop")).unwrap();
+    bench.car.send(DriveRequest::Stop {
+        by: "anna".into(),
+        over: None,
+        cause: StopCause::Asked,
+    });
+    let told = bench
+        .tells(|event| matches!(event, MotionEvent::Stopped { .. }))
+        .await;
+    let MotionEvent::Stopped {
+        end,
+        failure: Some(failure),
+        ..
+    } = told
+    else {
+        panic!("{told:?}")
+    };
+    assert_eq!((end, failure.tries), (End::Exit(127), 0));
+    assert!(failure.said.raw().contains("stop"), "{failure:?}");
 }
 
 #[tokio::test]

@@ -2,17 +2,18 @@
 //! ends what a dead inner left running, and logs all of it.
 
 use std::os::fd::AsFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use p2p_shared::names::CommandName;
-use p2p_shared::protocol::End;
+use p2p_shared::protocol::{End, PastEvent};
 use p2p_shared::text::EscapedBytes;
 use p2p_shared::timing::millis_f64;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::unix::pipe;
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -24,14 +25,15 @@ use crate::motion::{
     GuardState, MOTION_GRACE, MotionOwner, STOP_AGAIN, STOP_LIMIT, STOP_TRIES, StopRetries,
 };
 use crate::process::{self, GroupId, OsProcesses, Pipes, ProcessGroup, Program, Spawn};
-use crate::run::{LOGGED_STDERR, Tail, ended};
-
-/// Time for the last output of a stop command that has ended.
-const LAST_WORDS: Duration = Duration::from_millis(5);
+use crate::ring;
+use crate::run::{LAST_WORDS, LOGGED_STDERR, Tail, ended};
 
 /// Time for which a failing stop is tried again once the inner is gone: its cause may pass (no free
 /// process, a full disk). Later the next inner may be driving, whose car must not be stopped.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Longest wait for the disk at the end of the guardian, once the car stands.
+const NOTE_LIMIT: Duration = Duration::from_secs(1);
 
 /// Log line for a car that was stopped.
 const STOPPED: &str = "the guardian has stopped the car";
@@ -44,7 +46,12 @@ type StopCommand = (ProcessGroup, Pipes, Instant);
 /// # Errors
 /// If the pipes can't be used, or the inner sends a line that is not of the protocol.
 #[tokio::main(flavor = "current_thread")]
-pub async fn run(commands: &Path, stop: CommandName, inner: u32) -> anyhow::Result<()> {
+pub async fn run(
+    commands: &Path,
+    stop: CommandName,
+    inner: u32,
+    ring: Option<PathBuf>,
+) -> anyhow::Result<()> {
     // Not the inner's name: somebody who looks for that name means the inner.
     let _ = rustix::thread::set_name(c"p2p-guardian");
     let car = CarStopper {
@@ -52,6 +59,8 @@ pub async fn run(commands: &Path, stop: CommandName, inner: u32) -> anyhow::Resu
         catalog: Catalog::at(commands)?,
         stop,
         processes: Arc::new(OsProcesses),
+        note: ring.map(|path| Arc::new(move |event| ring::add_to(&path, event)) as Note),
+        noting: watch::Sender::default(),
     };
     let stdin = std::io::stdin().as_fd().try_clone_to_owned()?;
     let stdout = std::io::stdout().as_fd().try_clone_to_owned()?;
@@ -74,13 +83,20 @@ pub(crate) async fn guard(
         // A motion that the inner was starting, or had asked a worker for, may have begun since.
         car.stop_at_last(has_stopped).await;
     }
+    let _ = timeout(NOTE_LIMIT, car.noting.closed()).await;
     Ok(())
 }
+
+/// Notes an event in the inner's ring: the inner can't. May hang with the disk.
+pub(crate) type Note = Arc<dyn Fn(PastEvent) + Send + Sync>;
 
 pub(crate) struct CarStopper {
     pub catalog: Catalog,
     pub stop: CommandName,
     pub processes: Arc<dyn Spawn>,
+    pub note: Option<Note>,
+    /// Closed while no thread notes anything.
+    pub noting: watch::Sender<()>,
 }
 
 impl CarStopper {
@@ -134,6 +150,7 @@ impl CarStopper {
         else {
             return true;
         };
+        let clock_ms = clock::now_ms();
         let group = GroupId::new(*group, &self.processes);
         let ending = async {
             if let Some(group) = &group {
@@ -159,12 +176,34 @@ impl CarStopper {
             // began: only this stop counts.
             self.end(self.start(), STOP_TRIES + 1).await
         };
+        self.note(PastEvent::Guardian {
+            cause: cause.into(),
+            press: owner.press,
+            run: owner.run,
+            clock_ms,
+            has_stopped,
+        });
         if has_stopped {
             tracing::info!("{STOPPED}");
         } else {
             tracing::error!("STOP FAILED: the guardian could not stop the car, and tries again");
         }
         has_stopped
+    }
+
+    /// Notes an event on a thread of its own: no stop, and no answer to the inner, waits for the disk.
+    fn note(&self, event: PastEvent) {
+        let Some(note) = self.note.clone() else {
+            return;
+        };
+        let noting = self.noting.subscribe();
+        let noted = std::thread::Builder::new().spawn(move || {
+            note(event);
+            drop(noting);
+        });
+        if let Err(error) = noted {
+            tracing::warn!(%error, "what the guardian did can't be noted");
+        }
     }
 
     /// Tries the stop again, after `tries` failures since the deadline; returns if the car stands.
@@ -231,7 +270,7 @@ impl CarStopper {
             }
         };
         let no_more = CancellationToken::new();
-        let (mut stdout, mut stderr) = (Tail::default(), Tail::default());
+        let (stdout, stderr) = (Tail::default(), Tail::default());
         let ending = async {
             let status = timeout(STOP_LIMIT, group.ended()).await;
             // A pipe that a child of the command still holds open is not waited for.
@@ -285,6 +324,8 @@ mod tests {
             catalog: Catalog::open(folder.path()).unwrap(),
             stop,
             processes: Arc::new(OsProcesses),
+            note: None,
+            noting: watch::Sender::default(),
         };
         for (body, stands) in [("mkdir once", false), ("mkdir once; [ -e once ]", true)] {
             script(&folder.path().join("stop"), body);
@@ -299,5 +340,37 @@ mod tests {
             assert!(!moves.wait().unwrap().success());
             std::fs::remove_dir(folder.path().join("once")).unwrap();
         }
+    }
+
+    #[tokio::test]
+    async fn a_disk_that_hangs_holds_up_no_stop() {
+        let folder = tempfile::tempdir().unwrap();
+        script(&folder.path().join("stop"), "echo stop >> stops");
+        let (until, hangs) = std::sync::mpsc::channel::<()>();
+        let hangs = std::sync::Mutex::new(hangs);
+        let car = CarStopper {
+            catalog: Catalog::open(folder.path()).unwrap(),
+            stop: motion().stop,
+            processes: Arc::new(OsProcesses),
+            note: Some(Arc::new(move |_| {
+                let _ = hangs.lock().unwrap().recv();
+            })),
+            noting: watch::Sender::default(),
+        };
+        let moves = serde_json::to_string(&GuardState::Until {
+            deadline_ms: 0,
+            group: 0,
+            owner: MotionOwner::default(),
+        });
+        let (mut inner, its) = tokio::io::duplex(4096);
+        let line = moves.unwrap() + "\n";
+        inner.write_all(line.as_bytes()).await.unwrap();
+        inner.shutdown().await.unwrap();
+        let (from, to) = tokio::io::split(its);
+        // No process has this number.
+        super::guard(car, from, to, u32::MAX).await.unwrap();
+        let stops = std::fs::read_to_string(folder.path().join("stops")).unwrap();
+        assert_eq!(stops, "stop\nstop\n");
+        drop(until);
     }
 }

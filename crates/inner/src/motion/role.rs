@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use p2p_shared::bounded::Text;
 use p2p_shared::names::RunId;
 use p2p_shared::protocol::End;
 use tokio::sync::oneshot;
@@ -72,7 +73,7 @@ pub(crate) enum StopResult {
 }
 
 /// A step in the life of the process of a motion or a stop.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) enum ProcessEvent {
     Started {
         group: i32,
@@ -83,6 +84,8 @@ pub(crate) enum ProcessEvent {
     Ended {
         end: End,
         exec: Duration,
+        /// Last line of the standard error of a stop that failed.
+        said: Text,
     },
     /// The whole process group is gone.
     Reaped,

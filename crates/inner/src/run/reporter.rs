@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 
 use super::history::RunHistory;
 use crate::clock;
+use crate::ring::Ring;
 
 /// Pieces of output that wait for the link, those of all runs together: few, so that none is old.
 const WAITING_OUTPUT: usize = 4;
@@ -23,6 +24,7 @@ struct Shared {
     urgent: mpsc::UnboundedSender<InnerToRouter>,
     output: mpsc::Sender<InnerToRouter>,
     history: Mutex<RunHistory>,
+    ring: Ring,
 }
 
 /// Reports that wait for the link.
@@ -47,19 +49,25 @@ impl Outbox {
 }
 
 impl RunReporter {
-    pub(crate) fn new() -> (Self, Outbox) {
+    pub(crate) fn new(ring: Ring) -> (Self, Outbox) {
         let (urgent, urgent_out) = mpsc::unbounded_channel();
         let (output, output_out) = mpsc::channel(WAITING_OUTPUT);
         let reporter = Self(Arc::new(Shared {
             urgent,
             output,
             history: Mutex::default(),
+            ring,
         }));
         let outbox = Outbox {
             urgent: urgent_out,
             output: output_out,
         };
         (reporter, outbox)
+    }
+
+    /// Where the car's past is kept.
+    pub(crate) fn ring(&self) -> &Ring {
+        &self.0.ring
     }
 
     /// Records a run that is asked for. Returns false if its id is known already.

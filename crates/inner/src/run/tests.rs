@@ -31,7 +31,7 @@ fn bench(is_stop: bool) -> (Bench, Run, Arc<Commands>) {
     } else {
         RoleKind::Motion { stopped: None }
     };
-    let (reporter, outbox) = RunReporter::new();
+    let (reporter, outbox) = RunReporter::new(crate::ring::Ring::in_memory());
     let (command, link) = ("move".parse().unwrap(), "car".parse().unwrap());
     let (id, tracker) = (RunId::from_number(1), TaskTracker::new());
     let mut run = Run::unread(id, command, "".into(), link, &reporter, &tracker);

@@ -1,6 +1,5 @@
 //! Identifies callers, and checks what they may do.
 
-use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -10,10 +9,10 @@ use hyper::body::Incoming;
 use hyper::header::{AUTHORIZATION, HeaderValue};
 use hyper::{HeaderMap, Request, Response, StatusCode};
 use p2p_shared::bounded::Text;
-use p2p_shared::key::{Key, Role};
+use p2p_shared::key::{Key, KeyHash, KeyId, Role};
 use p2p_shared::names::Identity;
 
-use crate::auth::key_store::{AuthError, KeyRecord, KeyStore};
+use crate::auth::key_store::{AuthError, KeyName, KeyRecord, KeyStore, KeysInForce};
 use crate::auth::session_cookie::{Session, SessionCookies};
 use crate::http::response::Problem;
 use crate::http::websocket;
@@ -36,8 +35,9 @@ pub(crate) enum Access {
 pub(crate) enum Caller {
     /// Unknown, with `--open`.
     Anyone,
-    /// The holder of this key, by the key itself or by a browser's session.
-    Holder(KeyRecord, KeyStore, Option<Session>),
+    /// The holder of this key, by the key itself or by a browser's session; and true if the key was stale
+    /// already: the caller may stop cars, and be one.
+    Holder(KeyRecord, KeyStore, Option<Session>, bool),
 }
 
 /// Reason why a caller may not stay.
@@ -47,8 +47,10 @@ pub(crate) enum Revoked {
     Key,
     #[error("this browser was signed out")]
     Session,
-    /// See [`AuthError::Stale`].
-    #[error("this router has not heard of the others of its mesh for too long, and takes no keys")]
+    /// The router is in a mesh, and may not know what was revoked elsewhere.
+    #[error(
+        "this router takes keys only for a stop, until another one of its mesh says that it knows the same (--mesh-keys-stale): ask another router, or wait"
+    )]
     Stale,
 }
 
@@ -81,7 +83,8 @@ impl Access {
         is_tls || peer.is_loopback() || matches!(self, Self::Open)
     }
 
-    /// Returns the caller of a request with a valid key, and marks the connection as authenticated.
+    /// Returns the caller of a request with a valid key, stale or not, and marks the connection as
+    /// authenticated.
     pub(crate) fn caller(
         &self,
         pending: &PendingConnection,
@@ -97,8 +100,8 @@ impl Access {
         known(pending, keys, record.map(|record| (record, None)))
     }
 
-    /// Returns the caller of a request with a valid key or session cookie. A key counts before a
-    /// cookie.
+    /// Returns the caller of a request with a valid key or session cookie, stale or not. A key counts before
+    /// a cookie.
     pub(crate) fn key_or_cookie(
         &self,
         pending: &PendingConnection,
@@ -109,9 +112,6 @@ impl Access {
             && !headers.contains_key(AUTHORIZATION)
             && let Some(cookie) = cookies.shown(headers, is_tls)
         {
-            if keys.is_stale() {
-                return Err(refusal(pending, AuthError::Stale));
-            }
             let checked = cookies.check(cookie, SystemTime::now(), |id| keys.record(id));
             let checked = checked.map(|(record, session)| (record, Some(session)));
             return known(pending, keys, checked.ok_or(AuthError::SignedOut));
@@ -131,6 +131,9 @@ impl Access {
             pending.stay(QuotaOwner::At(pending.peer.ip().into()));
             return true;
         };
+        if keys.in_force().is_stale {
+            return false;
+        }
         let owner = match headers.get(AUTHORIZATION) {
             Some(key) => keys.authenticate(Some(key.as_bytes())).ok(),
             None => cookies.shown(headers, is_tls).and_then(|cookie| {
@@ -157,13 +160,26 @@ impl Access {
         };
         let record = keys.find(key).map(|record| (record, None));
         let caller = known(pending, keys, record)?;
-        let cookie = cookies.issue(key.id(), &key.hash(), SystemTime::now());
-        let cookie = cookie.map_err(|error| {
-            tracing::warn!(%error, "nobody can sign in");
-            let sentence = "the router can't keep what signing in needs: its log says why";
-            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, sentence)
-        })?;
-        Ok((caller, cookies.keep(&cookie, is_tls)))
+        caller.check_stale()?;
+        Ok((caller, issue(cookies, key.id(), &key.hash(), is_tls)?))
+    }
+
+    /// Returns the name of the key with this id, for whose holder somebody has been let in, and the header that
+    /// lets a browser store a session cookie. The very first cookie blocks on the disk.
+    pub(crate) fn sign_in_as(
+        &self,
+        pending: &PendingConnection,
+        id: &KeyId,
+        is_tls: bool,
+    ) -> Result<(KeyName, Option<HeaderValue>), Problem> {
+        let Self::Keys(keys, cookies) = self else {
+            return Err(refusal(pending, AuthError::SignedOut));
+        };
+        let record = keys.record(id);
+        let record = record.ok_or_else(|| refusal(pending, AuthError::SignedOut))?;
+        known(pending, keys, Ok((record.clone(), None)))?.check_stale()?;
+        let cookie = issue(cookies, record.id, &record.hash, is_tls)?;
+        Ok((record.name, cookie))
     }
 
     /// Ends the session of the cookie in these headers, if it is valid, for everybody who has the
@@ -209,20 +225,44 @@ impl Access {
         Ok(caller)
     }
 
-    /// Lets one of our programs in, before its hello, if its role `may` do `what` and it speaks our
-    /// version. Returns the answer that begins the WebSocket. The refusal of this `client` is
-    /// logged.
+    /// Lets one of our programs in, before its hello, if its role `may` do `what`, with a stale key, too, and it
+    /// speaks our version. Returns the answer that begins the WebSocket. The refusal of this `client` is
+    /// logged. One that another router of the mesh passes on may have a `cookie`; true if that came over TLS.
     pub(crate) fn let_in(
         &self,
         pending: &PendingConnection,
         request: &Request<Incoming>,
         client: &str,
         (what, may): (&str, fn(Role) -> bool),
+        cookie: Option<bool>,
     ) -> Result<(Caller, Response<Bytes>), Problem> {
-        self.allow(pending, request.headers(), what, may)
-            .and_then(|caller| Ok((caller, websocket::handshake_ours(request)?)))
+        let headers = request.headers();
+        let caller = match cookie {
+            Some(is_tls) => self.key_or_cookie(pending, headers, is_tls),
+            None => self.caller(pending, headers),
+        };
+        caller
+            .and_then(|caller| {
+                caller.has_role(what, may)?;
+                Ok((caller, websocket::handshake_ours(request)?))
+            })
             .inspect_err(|problem| log_refusal(pending, client, problem))
     }
+}
+
+fn issue(
+    cookies: &SessionCookies,
+    id: KeyId,
+    hash: &KeyHash,
+    is_tls: bool,
+) -> Result<Option<HeaderValue>, Problem> {
+    let cookie = cookies.issue(id, hash, SystemTime::now());
+    let cookie = cookie.map_err(|error| {
+        tracing::warn!(%error, "nobody can sign in");
+        let sentence = "the router can't keep what signing in needs: its log says why";
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, sentence)
+    })?;
+    Ok(cookies.keep(&cookie, is_tls))
 }
 
 fn known(
@@ -232,19 +272,16 @@ fn known(
 ) -> Result<Caller, Problem> {
     let (record, session) = checked.map_err(|error| refusal(pending, error))?;
     pending.set_known(QuotaOwner::Key(record.id));
-    Ok(Caller::Holder(record, keys.clone(), session))
+    let is_stale = keys.in_force().is_stale;
+    Ok(Caller::Holder(record, keys.clone(), session, is_stale))
 }
 
 /// Makes the answer to a caller without a key, or with a wrong one.
 fn refusal(pending: &PendingConnection, error: AuthError) -> Problem {
     match error {
-        AuthError::Stale => return Problem::unavailable(error.to_string()),
-        AuthError::Missing | AuthError::SignedOut => {
-            return Problem::unauthorized(error.to_string());
-        }
-        AuthError::Malformed | AuthError::Wrong => {}
+        AuthError::Missing | AuthError::SignedOut => Problem::unauthorized(error.to_string()),
+        AuthError::Malformed | AuthError::Wrong => wrong(pending, &error.to_string()),
     }
-    wrong(pending, &error.to_string())
 }
 
 /// Makes the answer to a wrong key, which counts.
@@ -282,8 +319,25 @@ impl Caller {
         Identity::try_from(self.record()?.id.to_string()).ok()
     }
 
-    /// Checks that the caller's role `may` do `what`.
+    /// Checks that the caller's role `may` do `what`, and that the key is not stale.
     pub(crate) fn may(&self, what: &str, may: fn(Role) -> bool) -> Result<(), Problem> {
+        self.has_role(what, may)?;
+        self.check_stale()
+    }
+
+    fn is_stale(&self) -> bool {
+        matches!(self, Self::Holder(_, _, _, true))
+    }
+
+    fn check_stale(&self) -> Result<(), Problem> {
+        match self.is_stale() {
+            true => Err(Problem::unavailable(Revoked::Stale.to_string())),
+            false => Ok(()),
+        }
+    }
+
+    /// Checks that the caller's role `may` do `what`, which is done with a stale key, too.
+    pub(crate) fn has_role(&self, what: &str, may: fn(Role) -> bool) -> Result<(), Problem> {
         match self.record() {
             Some(KeyRecord { name, role, .. }) if !may(*role) => Err(Problem::new(
                 StatusCode::FORBIDDEN,
@@ -317,9 +371,14 @@ impl Caller {
         }
     }
 
-    /// Returns the caller's role; without keys, the one that may do everything.
+    /// Returns the caller's role; without keys, the one that may do everything; with a stale key, one that may
+    /// do no more than stop.
     pub(crate) fn role(&self) -> Role {
-        self.record().map_or(Role::Admin, |record| record.role)
+        match self.record() {
+            Some(record) if self.is_stale() && record.role.may_view() => Role::View,
+            Some(record) => record.role,
+            None => Role::Admin,
+        }
     }
 
     /// Returns the name of the caller's key; empty without keys.
@@ -340,36 +399,59 @@ impl Caller {
 
     /// Checks that the caller's key is still in force, with the same record, and the session not over.
     pub(crate) fn check_revoked(&self) -> Result<(), Revoked> {
-        match self {
-            Self::Holder(_, keys, _) if keys.is_stale() => Err(Revoked::Stale),
-            Self::Holder(record, keys, _) if keys.record(&record.id).as_ref() != Some(record) => {
-                Err(Revoked::Key)
-            }
-            Self::Holder(_, _, Some(session)) if session.is_over() => Err(Revoked::Session),
-            Self::Anyone | Self::Holder(..) => Ok(()),
+        let Self::Holder(record, keys, session, was_stale) = self else {
+            return Ok(());
+        };
+        check(record, &keys.in_force(), *was_stale)?;
+        match session {
+            Some(session) if session.is_over() => Err(Revoked::Session),
+            _ => Ok(()),
         }
     }
 
-    /// Waits until the caller's key is revoked, its record has changed, or the session is over.
+    /// Waits until the key of a caller who came with a stale one is stale no more; for ever with another one.
+    pub(crate) async fn fresh(&self) {
+        if let Self::Holder(_, keys, _, true) = self
+            && keys.changes().wait_for(|keys| !keys.is_stale).await.is_ok()
+        {
+            return;
+        }
+        std::future::pending().await
+    }
+
+    /// Waits until the caller's key is revoked or gets stale, its record has changed, or the session is over.
     pub(crate) async fn revoked(&self) -> Revoked {
-        let Self::Holder(record, keys, session) = self else {
+        let Self::Holder(record, keys, session, was_stale) = self else {
             return std::future::pending().await;
         };
-        let is_revoked = |keys: &HashMap<_, _>| keys.get(&record.id) != Some(record);
         let over = async {
             match session {
                 Some(session) => session.over().await,
                 None => std::future::pending().await,
             }
         };
-        let stale = keys.until_stale();
-        let mut keys = keys.changes();
+        let (mut keys, mut was_stale) = (keys.changes(), *was_stale);
+        let is_over = |keys: &KeysInForce| {
+            was_stale &= keys.is_stale;
+            check(record, keys, was_stale).is_err()
+        };
         tokio::select! {
-            () = stale => Revoked::Stale,
-            // No error: the store is here, and reports changes as long as it exists.
-            _ = keys.wait_for(is_revoked) => Revoked::Key,
+            // The store is here, and reports changes as long as it exists.
+            Ok(keys) = keys.wait_for(is_over) => {
+                check(record, &keys, false).err().unwrap_or(Revoked::Key)
+            }
             () = over => Revoked::Session,
         }
+    }
+}
+
+/// Checks that a key is in force, with this record, and did not get stale.
+fn check(record: &KeyRecord, keys: &KeysInForce, was_stale: bool) -> Result<(), Revoked> {
+    match keys.get(&record.id) {
+        Some(known) if known != record => Err(Revoked::Key),
+        None => Err(Revoked::Key),
+        Some(_) if keys.is_stale && !was_stale => Err(Revoked::Stale),
+        Some(_) => Ok(()),
     }
 }
 

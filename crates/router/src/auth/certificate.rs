@@ -50,8 +50,8 @@ pub struct Certificate {
 /// Origin of a certificate.
 #[derive(Debug, Clone)]
 enum Origin {
-    /// The router's own, with the fingerprint of its public key. `is_new` if it was just made.
-    Own(Fingerprint, bool),
+    /// The router's own, in this state directory, with the fingerprint of its public key. True if it was just made.
+    Own(PathBuf, Fingerprint, bool),
     /// Files of an authority's certificate.
     Files(CertificateFiles),
 }
@@ -83,22 +83,9 @@ impl Certificate {
     /// Reads the certificate in this file, or makes it; `without` says what happens without the file.
     fn in_file(file: &StateFile, names: &[String], without: &str) -> anyhow::Result<Self> {
         let (pem, is_new) = file.read_or_make(MAX_FILE, || make(names))?;
-        let unusable = |why: String| {
-            anyhow!(
-                "{} can't be used: {why} (without the file, {without})",
-                file.path().display()
-            )
-        };
-        let chain = chain(pem.as_bytes())
-            .map_err(|error| unusable(format!("it holds no certificate ({error})")))?;
-        let key = PrivateKeyDer::from_pem_slice(pem.as_bytes())
-            .map_err(|error| unusable(format!("it holds no private key ({error})")))?;
-        CertifiedKey::from_der(chain, key, &provider())
-            .and_then(|shown| {
-                let fingerprint = fingerprint(&shown)?;
-                Self::showing(shown, Origin::Own(fingerprint, is_new))
-            })
-            .map_err(|error| unusable(error.to_string()))
+        let (shown, fingerprint) = certified(file, &pem, without)?;
+        let origin = Origin::Own(file.dir().to_owned(), fingerprint, is_new);
+        Ok(Self::showing(shown, origin)?)
     }
 
     /// Reads the certificate of an authority. Blocks on the disk.
@@ -123,14 +110,22 @@ impl Certificate {
     /// Returns the fingerprint by which keys know this router; `None`: they know its authority.
     pub fn fingerprint(&self) -> Option<Fingerprint> {
         match self.origin {
-            Origin::Own(fingerprint, _) => Some(fingerprint),
+            Origin::Own(_, fingerprint, _) => Some(fingerprint),
             Origin::Files(_) => None,
         }
     }
 
-    /// Returns the fingerprint of the public key that is in use now.
-    pub(crate) fn public_key(&self) -> Result<Fingerprint, rustls::Error> {
-        fingerprint(&self.shown.present())
+    /// Returns the fingerprints of the public keys that another router of the same owner may show: of the one
+    /// that is in use here now, and of the router's own ones in its files, which are exchanged while it runs. Blocks
+    /// on the disk.
+    pub(crate) fn public_keys(&self) -> Result<Vec<Fingerprint>, rustls::Error> {
+        let in_files = match &self.origin {
+            Origin::Own(dir, ..) => [FILE_NAME, NEXT].map(|name| read(dir, name).ok().flatten()),
+            Origin::Files(_) => [None, None],
+        };
+        let present = fingerprint(&self.shown.present())?;
+        let all = std::iter::once(present).chain(in_files.into_iter().flatten());
+        Ok(all.collect())
     }
 
     /// Returns true if somebody else has signed the certificate that is in use.
@@ -140,7 +135,7 @@ impl Certificate {
 
     /// Returns the warning for an owner whose keys are older than a new certificate.
     pub fn warning(&self) -> Option<&'static str> {
-        matches!(self.origin, Origin::Own(_, true)).then_some(
+        matches!(self.origin, Origin::Own(.., true)).then_some(
             "the router's own certificate was missing, and a new one was made: the existing keys have the fingerprint of another certificate, or none. Give each key the new one: `p2p-router certificate show` prints the line for that",
         )
     }
@@ -246,19 +241,23 @@ const WITHOUT_NEXT: &str = "`p2p-router certificate next` makes another: run its
 
 /// Returns the fingerprint of the router's next certificate, if that is made. Blocks on the disk.
 pub fn next(state_dir: &Path) -> anyhow::Result<Option<Fingerprint>> {
-    let file = StateFile::new(state_dir, NEXT);
-    let exists = file.path().exists();
-    Ok(exists
-        .then(|| Certificate::in_file(&file, &[], WITHOUT_NEXT))
-        .transpose()?
-        .and_then(|next| next.fingerprint()))
+    read(state_dir, NEXT)
+}
+
+/// Returns the fingerprint of the certificate in this file, if there is one.
+fn read(state_dir: &Path, name: &str) -> anyhow::Result<Option<Fingerprint>> {
+    let file = StateFile::new(state_dir, name);
+    let pem = file.read(MAX_FILE)?;
+    let found = pem.map(|pem| certified(&file, &pem, WITHOUT_NEXT));
+    Ok(found.transpose()?.map(|(_, fingerprint)| fingerprint))
 }
 
 /// Makes the router's next certificate, for these names, unless it is made already, and returns its file and the one
 /// whose place it takes. Blocks on the disk.
 pub fn make_next(state_dir: &Path, names: &[String]) -> anyhow::Result<[PathBuf; 2]> {
     let file = StateFile::new(state_dir, NEXT);
-    Certificate::in_file(&file, names, WITHOUT_NEXT)?;
+    let (pem, _) = file.read_or_make(MAX_FILE, || make(names))?;
+    certified(&file, &pem, WITHOUT_NEXT)?;
     Ok([file.path().to_owned(), state_dir.join(FILE_NAME)])
 }
 
@@ -296,6 +295,30 @@ fn make(names: &[String]) -> anyhow::Result<String> {
         Ok::<_, rcgen::Error>(params.self_signed(&key)?.pem() + &key.serialize_pem())
     };
     made().context("a certificate can't be made")
+}
+
+/// Returns the certificate with its private key that this file holds; `without` says what happens without the file.
+fn certified(
+    file: &StateFile,
+    pem: &str,
+    without: &str,
+) -> anyhow::Result<(CertifiedKey, Fingerprint)> {
+    let unusable = |why: String| {
+        anyhow!(
+            "{} can't be used: {why} (without the file, {without})",
+            file.path().display()
+        )
+    };
+    let chain = chain(pem.as_bytes())
+        .map_err(|error| unusable(format!("it holds no certificate ({error})")))?;
+    let key = PrivateKeyDer::from_pem_slice(pem.as_bytes())
+        .map_err(|error| unusable(format!("it holds no private key ({error})")))?;
+    CertifiedKey::from_der(chain, key, &provider())
+        .and_then(|certified| {
+            let fingerprint = fingerprint(&certified)?;
+            Ok((certified, fingerprint))
+        })
+        .map_err(|error| unusable(error.to_string()))
 }
 
 /// Returns the certificates in a PEM file, of which there is one at least.
@@ -376,6 +399,27 @@ mod tests {
         }
         leave_note(folder.path(), None).unwrap();
         assert_eq!(read(), None);
+    }
+
+    #[test]
+    fn while_the_files_are_exchanged_a_running_router_knows_both_and_makes_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let own = Certificate::own(folder.path()).unwrap();
+        let known = || own.public_keys().unwrap();
+        let [next_file, own_file] = make_next(folder.path(), &[]).unwrap();
+        let (first, second) = (own.fingerprint().unwrap(), next(folder.path()).unwrap());
+        let second = second.unwrap();
+        assert!(known().contains(&first) && known().contains(&second));
+        let aside = folder.path().join("aside");
+        std::fs::rename(&own_file, &aside).unwrap();
+        assert!(known().contains(&first) && known().contains(&second));
+        std::fs::rename(&next_file, &own_file).unwrap();
+        assert!(known().contains(&first) && known().contains(&second));
+        std::fs::rename(&aside, &next_file).unwrap();
+        assert!(known().contains(&first) && known().contains(&second));
+        std::fs::remove_file(&next_file).unwrap();
+        assert!(known().contains(&first) && known().contains(&second));
+        assert!(!next_file.exists());
     }
 
     #[tokio::test(start_paused = true)]

@@ -4,11 +4,16 @@
 
 use std::io::{self, Write};
 use std::path::Path;
+use std::time::SystemTime;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow, ensure};
 use clap::Subcommand;
+use p2p_shared::invitation::Invitation;
+use p2p_shared::invitation::post::Redeemer;
 use p2p_shared::key::{Fingerprint, Role};
+use p2p_shared::net::dialer::RouterAddress;
 
+use crate::auth::invites::{self, Purpose};
 use crate::auth::key_store::{HeardNote, KeyFile, KeyName, KeyRecord};
 use crate::net::port_range::PortRange;
 
@@ -28,13 +33,18 @@ pub enum KeyCommand {
         role: Role,
         /// The service ports that it is for, and no others: a car may ask for these, and an operator
         /// sees, drives and stops the cars at these; `any`: all that the router has
-        /// [default: 9000-9999 for the role link, else any]
+        /// [default for the role link: 9000-9999 if the router has any of them, else all that it has; else any]
         #[arg(long, value_name = "LOW-HIGH", value_parser = range_or_any)]
         ports: Option<PortRange>,
+        /// In place of the key, print the command that fetches it on its holder's machine, by an invitation that is
+        /// good once, for a day
+        #[arg(long)]
+        invite: bool,
     },
-    /// Show the keys there are (never the keys themselves: the router has only their hashes)
+    /// Show the keys there are (never the keys themselves: the router has only their hashes), and the invitations
+    /// that nobody has redeemed yet
     List,
-    /// Make a key void at once, and close what it has open
+    /// Make a key void at once, and close what it has open; or an invitation for it
     Revoke {
         /// The key's name, or its id
         name: KeyName,
@@ -51,8 +61,8 @@ pub struct Proof {
     pub note: Option<String>,
 }
 
-/// Runs a subcommand on the keys in `state_dir`; `proof` is called for a new key only. Blocks on
-/// the disk.
+/// Runs a subcommand on the keys in `state_dir`; `ports` are those of a car's key for which none are said, `proof` is
+/// called for a new key only, and `address` for an invitation. Blocks on the disk.
 ///
 /// # Errors
 ///
@@ -60,24 +70,34 @@ pub struct Proof {
 pub fn run(
     command: KeyCommand,
     state_dir: &Path,
+    ports: PortRange,
     proof: impl FnOnce() -> anyhow::Result<Proof>,
+    address: impl FnOnce() -> anyhow::Result<RouterAddress>,
 ) -> anyhow::Result<()> {
     let file = KeyFile::in_dir(state_dir);
-    run_on(command, &file, proof, &mut io::stdout(), &mut io::stderr())
+    let (mut out, mut notes) = (io::stdout(), io::stderr());
+    run_on(command, &file, ports, proof, address, &mut out, &mut notes)
 }
 
 fn run_on(
     command: KeyCommand,
     file: &KeyFile,
+    ports_of_cars: PortRange,
     proof: impl FnOnce() -> anyhow::Result<Proof>,
+    address: impl FnOnce() -> anyhow::Result<RouterAddress>,
     out: &mut impl Write,
     notes: &mut impl Write,
 ) -> anyhow::Result<()> {
     match command {
-        KeyCommand::Add { name, role, ports } => {
+        KeyCommand::Add {
+            name,
+            role,
+            ports,
+            invite,
+        } => {
             let is_default = ports.is_none() && role.may_link();
             let ports = if is_default {
-                Some(PortRange::CARS)
+                Some(ports_of_cars)
             } else {
                 ports.filter(|ports| *ports != PortRange::ALL)
             };
@@ -86,25 +106,32 @@ fn run_on(
                 // A closed standard error is no failure.
                 let _ = writeln!(notes, "{note}");
             }
-            let key = file.add(&name, role, ports)?.for_router(fingerprints);
-            // A key that was never shown is useless, and its name would be taken.
-            if let Err(error) = writeln!(out, "{}", key.expose()).and_then(|()| out.flush()) {
-                file.revoke(&name)
-                    .context("the key could not be printed, and is still in the file")?;
-                return Err(error).context("the key could not be printed, so it was not made");
-            }
             if is_default {
                 let _ = writeln!(
                     notes,
-                    "this key is for the service ports {} (--ports LOW-HIGH for others, --ports any for all that the router has)",
-                    PortRange::CARS
+                    "this key is for the service ports {ports_of_cars} (--ports LOW-HIGH for others, --ports any for all that the router has)"
                 );
             }
-            let place = if role.may_link() {
-                "on the machine that runs p2p-inner"
-            } else {
-                "at the desk"
-            };
+            if invite {
+                let address = address()?;
+                let said = format!(
+                    "run this {}, within 24 hours: the invitation is good once, and whoever uses it gets the key. It says that others reach this router at {address}: if they don't, use --public-host",
+                    place(role)
+                );
+                let fingerprint = fingerprints.first().copied();
+                let line = invite_line(file, (name, role, ports), address, fingerprint)?;
+                writeln!(out, "{line}")?;
+                let _ = writeln!(notes, "{said}");
+                return Ok(());
+            }
+            let key = file.add(&name, role, ports)?.for_router(fingerprints);
+            // A key that was never shown is useless, and its name would be taken.
+            if let Err(error) = writeln!(out, "{}", key.expose()).and_then(|()| out.flush()) {
+                file.unmake(&key)
+                    .context("the key could not be printed, and is still in the file")?;
+                return Err(error).context("the key could not be printed, so it was not made");
+            }
+            let place = place(role);
             let _ = writeln!(
                 notes,
                 "this is the key `{name}` (role {role}); it is not shown again.\n\
@@ -113,7 +140,12 @@ fn run_on(
         }
         KeyCommand::List => {
             let records = file.list()?;
-            if records.is_empty() {
+            let invited = invites::open_for_keys(file.dir(), SystemTime::now());
+            let invited = invited.unwrap_or_else(|error| {
+                let _ = writeln!(notes, "which invitations are open is not known: {error:#}");
+                Vec::new()
+            });
+            if records.is_empty() && invited.is_empty() {
                 let path = file.path().display();
                 writeln!(
                     notes,
@@ -121,11 +153,31 @@ fn run_on(
                 )?;
                 return Ok(());
             }
-            out.write_all(table(&records).as_bytes())?;
+            out.write_all(table(&records, &invited).as_bytes())?;
             out.flush()?;
         }
         KeyCommand::Revoke { name } => {
-            let KeyRecord { id, role, .. } = file.revoke(&name)?;
+            // At once, whatever becomes of the invitation.
+            let revoked = file.revoke(&name);
+            match invites::withdraw(file.dir(), &name, SystemTime::now()) {
+                Ok(true) => {
+                    writeln!(notes, "the invitation for `{name}` is void")?;
+                    if revoked.is_err() && !file.list()?.iter().any(|it| it.name == name) {
+                        return Ok(());
+                    }
+                }
+                Ok(false) => {}
+                Err(error) => {
+                    writeln!(notes, "whether `{name}` is invited is not known: {error:#}")?
+                }
+            }
+            let KeyRecord { id, name, role, .. } =
+                revoked.map_err(|error| match file.is_of_mesh() {
+                    true => {
+                        anyhow!("{error:#}. An invitation is withdrawn at the router that made it")
+                    }
+                    false => error,
+                })?;
             writeln!(
                 notes,
                 "revoked the key `{name}` ({id}, role {role}); a running router closes what it has open"
@@ -147,11 +199,38 @@ fn run_on(
 
 /// Says which routers of the mesh have heard of the last change.
 fn said_by_mesh(file: &KeyFile) -> String {
-    let note = HeardNote::wait_for(file.dir(), || file.digest());
+    let note = HeardNote::wait_for(file.dir(), HeardNote::WAIT, || file.digest());
     note.map_or_else(
         || "revoked in this state directory: no router that runs here has said in time which others have heard. They learn it from one that runs here with --mesh".to_owned(),
-        |note| note.sentence(),
+        |note| note.sentence(SystemTime::now()),
     )
+}
+
+/// Makes an invitation for a key that no other has the name of. Returns the line that redeems it.
+pub(crate) fn invite_line(
+    file: &KeyFile,
+    (name, role, ports): (KeyName, Role, Option<PortRange>),
+    address: RouterAddress,
+    fingerprint: Option<Fingerprint>,
+) -> anyhow::Result<String> {
+    ensure!(
+        file.list()?.iter().all(|record| record.name != name),
+        "there is a key named `{name}` already: revoke it first (p2p-router key revoke NAME), or choose another name"
+    );
+    let purpose = Purpose::Key { name, role, ports };
+    let command = purpose.redeemer().map_or("", Redeemer::command);
+    let code = invites::make(file.dir(), purpose, SystemTime::now())?;
+    let invitation = Invitation::new(code, address, fingerprint);
+    Ok(format!("{command} {}", invitation.expose()))
+}
+
+/// Says where a key of this role is used.
+fn place(role: Role) -> &'static str {
+    if role.may_link() {
+        "on the machine that runs p2p-inner"
+    } else {
+        "at the desk"
+    }
 }
 
 fn range_or_any(text: &str) -> Result<PortRange, &'static str> {
@@ -161,9 +240,10 @@ fn range_or_any(text: &str) -> Result<PortRange, &'static str> {
     }
 }
 
-fn table(records: &[KeyRecord]) -> String {
+fn table(records: &[KeyRecord], invited: &[(Purpose, SystemTime)]) -> String {
     let mut rows = vec![["NAME", "ID", "ROLE", "PORTS", "CREATED"].map(str::to_owned)];
     rows.extend(records.iter().map(row));
+    rows.extend(invited.iter().filter_map(invited_row));
     let width = |column: usize| {
         let widths = rows.iter().map(|row| row[column].chars().count());
         widths.max().unwrap_or_default()
@@ -176,185 +256,32 @@ fn table(records: &[KeyRecord]) -> String {
 }
 
 fn row(record: &KeyRecord) -> [String; 5] {
-    let ports = record.ports.map(|ports| ports.to_string());
     [
         record.name.to_string(),
         record.id.to_string(),
         record.role.to_string(),
-        ports.unwrap_or_else(|| "any".to_owned()),
+        ports_or_any(record.ports),
         humantime::format_rfc3339_seconds(record.created).to_string(),
     ]
 }
 
-#[cfg(test)]
-mod tests {
-    use clap::Parser;
-    use p2p_shared::key::Key;
-
-    use super::*;
-
-    #[derive(Debug, Parser)]
-    struct Program {
-        #[command(subcommand)]
-        command: KeyCommand,
-    }
-
-    /// Runs a subcommand. Returns its standard output and its notes.
-    fn key(dir: &Path, arguments: &str) -> anyhow::Result<(String, String)> {
-        let words = std::iter::once("key").chain(arguments.split(' '));
-        let program = Program::try_parse_from(words)?;
-        let (mut out, mut notes) = (Vec::new(), Vec::new());
-        run_on(
-            program.command,
-            &KeyFile::in_dir(dir),
-            || Ok(Proof::default()),
-            &mut out,
-            &mut notes,
-        )?;
-        Ok((String::from_utf8(out)?, String::from_utf8(notes)?))
-    }
-
-    fn usage_error(dir: &Path, arguments: &str) -> String {
-        let error = key(dir, arguments).unwrap_err();
-        let error = error.downcast_ref::<clap::Error>().unwrap();
-        assert_eq!(error.exit_code(), 2);
-        error.to_string()
-    }
-
-    #[test]
-    fn add_prints_the_key_alone_and_says_where_to_put_it() {
-        let dir = tempfile::tempdir().unwrap();
-        let (out, notes) = key(dir.path(), "add car --role link --ports 9000-9099").unwrap();
-        let made: Key = out.strip_suffix('\n').unwrap().parse().unwrap();
-        assert_eq!(out, made.expose() + "\n");
-        assert!(
-            notes.contains(KEEP_KEY_COMMAND) && notes.contains("p2p-inner"),
-            "{notes}"
-        );
-        assert!(!notes.contains(&out[14..66]), "{notes}");
-        assert!(!notes.contains("9000-9999"), "{notes}");
-        let (_, notes) = key(dir.path(), "add van --role link").unwrap();
-        assert!(
-            notes.contains("is for the service ports 9000-9999 (") && notes.contains("--ports any"),
-            "{notes}"
-        );
-        let (_, notes) = key(dir.path(), "add desk --role drive").unwrap();
-        assert!(
-            notes.contains("desk") && !notes.contains("9000-9999"),
-            "{notes}"
-        );
-    }
-
-    #[test]
-    fn list_shows_a_table_and_no_hash() {
-        let dir = tempfile::tempdir().unwrap();
-        let (out, notes) = key(dir.path(), "list").unwrap();
-        assert!(out.is_empty() && notes.contains("no keys"), "{notes}");
-        for arguments in [
-            "car --role link --ports 9000-9099",
-            "Räuber --role link --ports any",
-            "van --role link",
-            "me --role admin",
-            "bob --role drive --ports 9000",
-        ] {
-            key(dir.path(), &format!("add {arguments}")).unwrap();
-        }
-        let (out, notes) = key(dir.path(), "list").unwrap();
-        assert!(notes.is_empty(), "{notes}");
-        let lines: Vec<&str> = out.lines().collect();
-        assert_eq!(lines.len(), 6);
-        let columns =
-            |line: &str| -> Vec<String> { line.split_whitespace().map(str::to_owned).collect() };
-        assert_eq!(
-            columns(lines[0]),
-            ["NAME", "ID", "ROLE", "PORTS", "CREATED"]
-        );
-        for (line, [name, role, ports]) in lines[1..].iter().zip([
-            ["car", "link", "9000-9099"],
-            ["Räuber", "link", "any"],
-            ["van", "link", "9000-9999"],
-            ["me", "admin", "any"],
-            ["bob", "drive", "9000"],
-        ]) {
-            let columns = columns(line);
-            assert_eq!([&columns[0], &columns[2], &columns[3]], [name, role, ports]);
-            assert_eq!(
-                line.chars()
-                    .position(|c| c == ' ')
-                    .map(|_| line.chars().count()),
-                Some(lines[1].chars().count())
-            );
-        }
-        assert!(!out.contains("sha256"), "{out}");
-    }
-
-    #[test]
-    fn revoking_the_last_admin_key_says_so() {
-        let dir = tempfile::tempdir().unwrap();
-        for add in [
-            "add desk --role admin",
-            "add spare --role admin",
-            "add car --role link",
-        ] {
-            key(dir.path(), add).unwrap();
-        }
-        let is_told = |name: &str| {
-            let (_, notes) = key(dir.path(), &format!("revoke {name}")).unwrap();
-            notes.contains("no admin key is left")
-        };
-        assert!(!is_told("spare"));
-        assert!(!is_told("car"));
-        assert!(is_told("desk"));
-    }
-
-    #[test]
-    fn revoke_says_what_it_did_and_an_unknown_name_lists_what_there_is() {
-        let dir = tempfile::tempdir().unwrap();
-        key(dir.path(), "add car --role link").unwrap();
-        let error = key(dir.path(), "revoke van").unwrap_err().to_string();
-        assert!(
-            error.contains("`van`") && error.ends_with("there are: car"),
-            "{error}"
-        );
-        let (out, notes) = key(dir.path(), "revoke car").unwrap();
-        assert!(
-            out.is_empty() && notes.contains("revoked the key `car`"),
-            "{notes}"
-        );
-        assert!(key(dir.path(), "list").unwrap().0.is_empty());
-    }
-
-    #[test]
-    fn what_cannot_be_is_a_usage_error_and_makes_nothing() {
-        let dir = tempfile::tempdir().unwrap();
-        usage_error(dir.path(), "add desk");
-        usage_error(dir.path(), "add desk --role king");
-        usage_error(dir.path(), "add desk --role link --ports 9099-9000");
-        let name = usage_error(dir.path(), "add --role link -- -x");
-        assert!(name.contains("does not begin with `-`"), "{name}");
-        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
-    }
-
-    #[test]
-    fn a_key_that_cannot_be_printed_is_not_made() {
-        struct Full;
-        impl Write for Full {
-            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
-                Err(io::ErrorKind::StorageFull.into())
-            }
-            fn flush(&mut self) -> io::Result<()> {
-                Ok(())
-            }
-        }
-        let dir = tempfile::tempdir().unwrap();
-        let file = KeyFile::in_dir(dir.path());
-        let add = KeyCommand::Add {
-            name: "car".parse().unwrap(),
-            role: Role::Link,
-            ports: None,
-        };
-        let proof = || Ok(Proof::default());
-        run_on(add, &file, proof, &mut Full, &mut Vec::new()).unwrap_err();
-        assert!(file.list().unwrap().is_empty());
-    }
+fn invited_row((purpose, until): &(Purpose, SystemTime)) -> Option<[String; 5]> {
+    let Purpose::Key { name, role, ports } = purpose else {
+        return None;
+    };
+    let until = humantime::format_rfc3339_seconds(*until);
+    Some([
+        name.to_string(),
+        "-".to_owned(),
+        role.to_string(),
+        ports_or_any(*ports),
+        format!("invited, until {until}"),
+    ])
 }
+
+fn ports_or_any(ports: Option<PortRange>) -> String {
+    ports.map_or_else(|| "any".to_owned(), |ports| ports.to_string())
+}
+
+#[cfg(test)]
+mod tests;

@@ -13,6 +13,7 @@ pub use file::KeyFile;
 pub(in crate::auth) use follow::POLL_EVERY;
 pub(crate) use heard::HeardNote;
 pub use key_set::KeySet;
+use key_set::MAX_KEYS;
 pub use name::{KeyName, ParseKeyNameError};
 pub use record::KeyRecord;
 
@@ -30,21 +31,39 @@ pub struct KeyStore(Arc<Shared>);
 
 struct Shared {
     file: KeyFile,
-    /// Keys in force.
-    keys: watch::Sender<HashMap<KeyId, KeyRecord>>,
+    keys: watch::Sender<KeysInForce>,
     /// Locked from reading the file until its keys are in force: of two reloads at the same time, the older
     /// content can't come last. The one lock here that is held while the disk works.
     reading: Mutex<()>,
-    /// All that is known of keys: what the file has, and what it has yet to be given.
-    known: Mutex<Arc<KeySet>>,
-    /// False while the file lacks something that is known from another router.
-    is_kept: watch::Sender<bool>,
-    /// Digest of what the file has.
+    known: Mutex<Known>,
+    /// Digest of what the file of a member has.
     digest: watch::Sender<u64>,
-    /// True while no key is taken, as too little is known of the other routers of a mesh.
-    is_stale: watch::Sender<bool>,
     /// Hash that is compared for a key that does not exist; nobody has its secret.
     nobody: KeyHash,
+}
+
+/// Keys and revoked ones that are known, by the file and from other routers of a mesh.
+#[derive(Default)]
+struct Known {
+    keys: Arc<KeySet>,
+    /// The router is a member of a mesh: what it knows of keys it knows to its end, whatever becomes of the file.
+    is_member: bool,
+    /// The file lacks something of it.
+    is_unkept: bool,
+}
+
+/// Keys that open something now.
+#[derive(Debug, Default)]
+pub struct KeysInForce {
+    keys: HashMap<KeyId, KeyRecord>,
+    /// Other routers of a mesh may have revoked some: a key may stop cars and be one, and nothing else.
+    pub(crate) is_stale: bool,
+}
+
+impl KeysInForce {
+    pub(crate) fn get(&self, id: &KeyId) -> Option<&KeyRecord> {
+        self.keys.get(id)
+    }
 }
 
 /// Reason for a 401, as the sentence of its body.
@@ -70,11 +89,6 @@ pub enum AuthError {
         "you are signed out: this browser was signed out, the key was revoked, or it is a month since you signed in; sign in again"
     )]
     SignedOut,
-    /// The router is in a mesh, and may not know what was revoked elsewhere.
-    #[error(
-        "this router has not heard of the others of its mesh for so long that it takes no keys (--mesh-keys-stale): ask another router, or wait until it hears of them"
-    )]
-    Stale,
 }
 
 impl std::fmt::Debug for KeyStore {
@@ -91,9 +105,7 @@ impl KeyStore {
             keys: watch::Sender::default(),
             reading: Mutex::default(),
             known: Mutex::default(),
-            is_kept: watch::Sender::new(true),
-            digest: watch::Sender::new(KeySet::default().digest()),
-            is_stale: watch::Sender::new(false),
+            digest: watch::Sender::default(),
             nobody: Key::generate()?.hash(),
         }));
         store.reload()?;
@@ -106,10 +118,10 @@ impl KeyStore {
     }
 
     pub fn is_empty(&self) -> bool {
-        self.0.keys.borrow().is_empty()
+        self.in_force().keys.is_empty()
     }
 
-    /// Returns the record of the key in an `Authorization` header.
+    /// Returns the record of the key in an `Authorization` header, stale or not.
     ///
     /// # Errors
     ///
@@ -118,17 +130,14 @@ impl KeyStore {
         self.find(&bearer_key(authorization.ok_or(AuthError::Missing)?)?)
     }
 
-    /// Returns the record of a key.
+    /// Returns the record of a key, stale or not.
     ///
     /// # Errors
     ///
     /// If the key is wrong or revoked. An unknown id and a wrong secret take the same steps.
     pub fn find(&self, key: &Key) -> Result<KeyRecord, AuthError> {
-        if self.is_stale() {
-            return Err(AuthError::Stale);
-        }
         let hash = key.hash();
-        let keys = self.0.keys.borrow();
+        let keys = self.in_force();
         let record = keys.get(&key.id());
         let right = hash == *record.map_or(&self.0.nobody, |record| &record.hash);
         match record {
@@ -137,40 +146,48 @@ impl KeyStore {
         }
     }
 
-    /// Sets whether the keys are too old to be taken. What they have open ends then.
+    /// Sets whether the keys are too old to be taken for more than a stop. What they have open ends then.
     pub(crate) fn set_stale(&self, is_stale: bool) {
-        set(&self.0.is_stale, is_stale);
+        let set =
+            |keys: &mut KeysInForce| std::mem::replace(&mut keys.is_stale, is_stale) != is_stale;
+        match (self.0.keys.send_if_modified(set), is_stale) {
+            (true, true) => tracing::warn!(
+                "mesh: keys may only stop cars until another router says that it knows the same ones (--mesh-keys-stale)"
+            ),
+            (true, false) => tracing::info!("mesh: keys are taken"),
+            _ => {}
+        }
     }
 
-    pub(crate) fn is_stale(&self) -> bool {
-        *self.0.is_stale.borrow()
-    }
-
-    /// Waits until no key is taken any more.
-    pub(crate) async fn until_stale(&self) {
-        // No error: the sender is here.
-        let _ = self
-            .0
-            .is_stale
-            .subscribe()
-            .wait_for(|is_stale| *is_stale)
-            .await;
+    /// Makes the router a member of a mesh: it forgets nothing that it knows of keys any more, and
+    /// [`keep`](Self::keep) writes a file of the version that says so. Blocks on the disk.
+    pub(crate) fn share(&self) -> anyhow::Result<()> {
+        let mut known = self.0.known.lock();
+        known.is_member = true;
+        Arc::make_mut(&mut known.keys).is_shared = true;
+        drop(known);
+        self.reload().map(drop)
     }
 
     /// Returns true if the key still exists.
     #[must_use]
     pub fn is_live(&self, id: &KeyId) -> bool {
-        self.0.keys.borrow().contains_key(id)
+        self.in_force().get(id).is_some()
     }
 
     /// Returns the record of the key with this id; `None`: the key was revoked.
     #[must_use]
     pub fn record(&self, id: &KeyId) -> Option<KeyRecord> {
-        self.0.keys.borrow().get(id).cloned()
+        self.in_force().get(id).cloned()
+    }
+
+    /// Returns the keys in force, which can't change while this is held.
+    pub(crate) fn in_force(&self) -> watch::Ref<'_, KeysInForce> {
+        self.0.keys.borrow()
     }
 
     /// Returns the keys in force, and reports when they change.
-    pub fn changes(&self) -> watch::Receiver<HashMap<KeyId, KeyRecord>> {
+    pub fn changes(&self) -> watch::Receiver<KeysInForce> {
         self.0.keys.subscribe()
     }
 
@@ -178,46 +195,46 @@ impl KeyStore {
     /// second.
     ///
     /// A file that can't be used leaves the last good keys in force, with a warning; without a file
-    /// no key is valid.
+    /// no key is valid, but for what a member of a mesh knows.
     pub async fn follow(self) {
         follow::follow(&self, POLL_EVERY).await;
     }
 
-    /// Puts the file's keys in force, with what the file has yet to be given; returns `false` if there is no
-    /// file. After an error the keys stay as they are. Blocks on the disk.
+    /// Puts the file's keys in force, in a member of a mesh with all that it knew before; returns `false` if there
+    /// is no file. After an error the keys stay as they are. Blocks on the disk.
     pub(crate) fn reload(&self) -> anyhow::Result<bool> {
         let _reading = self.0.reading.lock();
         let found = self.0.file.read()?;
         let exists = found.is_some();
         let read = found.unwrap_or_default();
-        let digest = read.digest();
         let mut known = self.0.known.lock();
-        let is_kept = *self.0.is_kept.borrow() || {
-            let all = read.merge(&known);
-            let is_kept = all == read;
-            self.put_in_force(&mut known, all);
-            is_kept
+        let (all, digest) = match known.is_member {
+            // A copy of before that was put back brings no revoked key back, and takes none away.
+            true => (read.merge(&known.keys), read.digest()),
+            false => (read.clone(), 0),
         };
-        if is_kept {
-            self.put_in_force(&mut known, read);
-        }
-        set(&self.0.is_kept, is_kept);
+        known.is_unkept = all != read;
+        self.put_in_force(&mut known, all);
         drop(known);
-        set(&self.0.digest, digest);
+        (self.0.digest).send_if_modified(|old| std::mem::replace(old, digest) != digest);
         Ok(exists)
     }
 
-    fn put_in_force(&self, known: &mut Arc<KeySet>, new: KeySet) {
+    fn put_in_force(&self, known: &mut Known, new: KeySet) {
         let records = new.records().iter();
-        let in_force = records.map(|record| (record.id, record.clone())).collect();
-        set(&self.0.keys, in_force);
-        *known = Arc::new(new);
+        let keys = records.map(|it| (it.id, it.clone())).collect();
+        self.0.keys.send_if_modified(|in_force| {
+            let has_changed = in_force.keys != keys;
+            in_force.keys = keys;
+            has_changed
+        });
+        known.keys = Arc::new(new);
     }
 
     /// Returns all that is known of keys, as text, for the other routers of a mesh. Takes a while if there are
     /// many.
     pub(crate) fn to_text(&self) -> anyhow::Result<String> {
-        let known = self.0.known.lock().clone();
+        let known = self.0.known.lock().keys.clone();
         Ok(format::to_text(&known)?)
     }
 
@@ -229,43 +246,45 @@ impl KeyStore {
     pub(crate) fn merge(&self, text: &str) -> anyhow::Result<()> {
         let theirs = format::from_text(text).map_err(|error| anyhow::anyhow!("its keys{error}"))?;
         let mut known = self.0.known.lock();
-        let merged = known.merge(&theirs);
-        if merged != **known {
+        let merged = known.keys.merge(&theirs);
+        if merged != *known.keys {
+            if merged.records().len() == MAX_KEYS {
+                tracing::warn!(
+                    "mesh: there are {MAX_KEYS} keys, which is as many as there may be: of more the newest are left out (p2p-router key revoke NAME)"
+                );
+            }
             self.put_in_force(&mut known, merged);
-            set(&self.0.is_kept, false);
+            known.is_unkept = true;
         }
         Ok(())
     }
 
-    /// Writes what the file lacks. Blocks on the disk.
+    /// Writes what the file lacks of what is known. Blocks on the disk, if that is something.
     ///
     /// # Errors
     /// If the file can't be read or written; the keys are in force all the same.
     pub(crate) fn keep(&self) -> anyhow::Result<()> {
-        let known = self.0.known.lock().clone();
-        self.0.file.keep(&known)?;
-        self.reload().map(drop)
+        let unkept = {
+            let known = self.0.known.lock();
+            known.is_unkept.then(|| known.keys.clone())
+        };
+        if let Some(keys) = unkept {
+            self.0.file.keep(&keys)?;
+            self.reload()?;
+        }
+        Ok(())
     }
 
-    /// Tells whether the file has all that is known, and reports when that changes.
-    pub(crate) fn is_kept(&self) -> watch::Receiver<bool> {
-        self.0.is_kept.subscribe()
+    /// Returns true if the file has all that is known.
+    pub(crate) fn is_kept(&self) -> bool {
+        !self.0.known.lock().is_unkept
     }
 
-    /// Returns the digest of what the file has, and reports when it changes: what is not kept would be forgotten
-    /// by a restart, and is not told as known.
+    /// Returns the digest of what the file of a member has, and reports when it changes: what is not kept would be
+    /// forgotten by a restart, and is not told as known.
     pub(crate) fn digest(&self) -> watch::Receiver<u64> {
         self.0.digest.subscribe()
     }
-}
-
-/// Sets a value, and reports it if it is another.
-fn set<T: PartialEq>(value: &watch::Sender<T>, new: T) {
-    value.send_if_modified(|old| {
-        let has_changed = *old != new;
-        *old = new;
-        has_changed
-    });
 }
 
 /// Returns the key in an `Authorization` header. The scheme's case does not matter (RFC 9110,

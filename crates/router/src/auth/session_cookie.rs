@@ -110,7 +110,7 @@ impl SessionCookies {
             Some(text) => OnceLock::from(secret(&file, &text)?),
             None => OnceLock::new(),
         };
-        let signed_out = SignedOut::open(state_dir)?;
+        let signed_out = SignedOut::open(state_dir, false)?;
         Ok(Self {
             file,
             secret,
@@ -124,7 +124,7 @@ impl SessionCookies {
         Ok(Self {
             file: StateFile::new(state_dir, FILE_NAME),
             secret: OnceLock::from(Secret::new(secret)),
-            signed_out: SignedOut::open(state_dir)?,
+            signed_out: SignedOut::open(state_dir, true)?,
         })
     }
 
@@ -307,7 +307,7 @@ mod tests {
         SessionCookies {
             file: StateFile::new("/nowhere", FILE_NAME),
             secret: OnceLock::from(Secret::new(&[byte; SECRET_BYTES])),
-            signed_out: SignedOut::open(Path::new("/nowhere")).unwrap(),
+            signed_out: SignedOut::open(Path::new("/nowhere"), false).unwrap(),
         }
     }
 

@@ -12,12 +12,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::{Context as _, anyhow};
 use p2p_shared::key::KeyId;
 use parking_lot::Mutex;
-use ring::digest;
 use tokio::sync::watch;
-use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
+use crate::auth::digest_of;
 use crate::auth::key_store::POLL_EVERY;
+use crate::ops::shutdown::spawn_blocking;
 use crate::ops::state_file::StateFile;
 
 /// File in the state directory: a line for each cookie.
@@ -120,34 +120,20 @@ impl OfKey {
 
 type OfKeys = HashMap<KeyId, OfKey>;
 
-/// Number that tells one list from another, and changes with it.
-#[derive(Debug)]
-pub(crate) struct SignedOutDigest(watch::Receiver<OfKeys>);
-
-impl SignedOutDigest {
-    /// Returns the number now.
-    pub(crate) fn get(&mut self) -> u64 {
-        let text = text(&self.0.borrow_and_update());
-        let mut lines: Vec<&str> = text.lines().collect();
-        lines.sort_unstable();
-        let hash = digest::digest(&digest::SHA256, lines.join("\n").as_bytes());
-        let first = hash.as_ref().first_chunk().copied();
-        first.map_or(0, u64::from_be_bytes)
-    }
-
-    /// Waits until the list may have changed since the number was returned.
-    pub(crate) async fn changed(&mut self) {
-        if self.0.changed().await.is_err() {
-            std::future::pending().await
-        }
-    }
+/// Cookies that are signed out, and the hash of their list, if that `is_shared`.
+#[derive(Debug, Default)]
+pub(crate) struct List {
+    keys: OfKeys,
+    pub(crate) digest: u64,
 }
 
 /// The cookies that are signed out.
 #[derive(Debug)]
 pub(crate) struct SignedOut {
     file: StateFile,
-    keys: watch::Sender<OfKeys>,
+    list: watch::Sender<List>,
+    /// Other routers want to know whether they have the same list.
+    is_shared: bool,
     /// The number of changes so far. Changed with the cookies.
     changes: AtomicU64,
     /// The number of changes that are in the file. Locked from reading the cookies until they are in the
@@ -156,8 +142,8 @@ pub(crate) struct SignedOut {
 }
 
 impl SignedOut {
-    /// Reads the list in this state directory. Blocks on the disk.
-    pub(super) fn open(state_dir: &Path) -> anyhow::Result<Arc<Self>> {
+    /// Reads the list in this state directory, which `is_shared` with other routers. Blocks on the disk.
+    pub(super) fn open(state_dir: &Path, is_shared: bool) -> anyhow::Result<Arc<Self>> {
         let file = StateFile::new(state_dir, FILE_NAME);
         let text = file.read(MAX_FILE)?.unwrap_or_default();
         let keys = read(&text).map_err(|error| {
@@ -166,23 +152,26 @@ impl SignedOut {
                 file.path().display()
             )
         })?;
-        Ok(Arc::new(Self {
+        let new = Self {
             file,
-            keys: watch::Sender::new(keys),
+            list: watch::Sender::default(),
+            is_shared,
             changes: AtomicU64::new(0),
             written: Mutex::default(),
-        }))
+        };
+        new.modify(|list| *list = keys);
+        Ok(Arc::new(new))
     }
 
     pub(super) fn has(&self, key: &KeyId, stamp: Stamp) -> bool {
-        has(&self.keys.borrow(), key, stamp)
+        has(&self.list.borrow().keys, key, stamp)
     }
 
     /// Waits until this cookie is signed out.
     pub(super) async fn wait_for(&self, key: &KeyId, stamp: Stamp) {
-        let mut keys = self.keys.subscribe();
+        let mut list = self.list.subscribe();
         // No error: the sender is here.
-        let _ = keys.wait_for(|keys| has(keys, key, stamp)).await;
+        let _ = list.wait_for(|list| has(&list.keys, key, stamp)).await;
     }
 
     /// Signs a cookie out, at once, and keeps that. `now` is in seconds since 1970. Blocks on the
@@ -193,7 +182,7 @@ impl SignedOut {
 
     /// Returns the list as text, for the other routers of a mesh.
     pub(crate) fn to_text(&self) -> String {
-        text(&self.keys.borrow())
+        text(&self.list.borrow().keys)
     }
 
     /// Signs out what another router of the mesh has signed out, and keeps that. Blocks on the disk.
@@ -204,9 +193,9 @@ impl SignedOut {
         let now = seconds(now);
         let theirs = read(theirs).context("its cookies that are signed out")?;
         let is_news = {
-            let keys = self.keys.borrow();
+            let list = self.list.borrow();
             let mut theirs = theirs.iter();
-            theirs.any(|(key, of_key)| of_key.is_news_to(keys.get(key), now))
+            theirs.any(|(key, of_key)| of_key.is_news_to(list.keys.get(key), now))
         };
         if !is_news {
             return Ok(());
@@ -214,17 +203,28 @@ impl SignedOut {
         self.change(|keys| merge(keys, theirs), now)
     }
 
-    /// Follows the number that tells one list from another.
-    pub(crate) fn digest(&self) -> SignedOutDigest {
-        SignedOutDigest(self.keys.subscribe())
+    /// Follows the list.
+    pub(crate) fn subscribe(&self) -> watch::Receiver<List> {
+        self.list.subscribe()
     }
 
     fn change(&self, change: impl FnOnce(&mut OfKeys), now: u64) -> anyhow::Result<()> {
-        self.keys.send_modify(|keys| {
+        self.modify(|keys| {
             change(keys);
             self.changes.fetch_add(1, Ordering::SeqCst);
         });
         self.keep_by(now)
+    }
+
+    fn modify(&self, change: impl FnOnce(&mut OfKeys)) {
+        self.list.send_if_modified(|list| {
+            change(&mut list.keys);
+            if !self.is_shared {
+                return true;
+            }
+            let new = digest(&list.keys);
+            std::mem::replace(&mut list.digest, new) != new
+        });
     }
 
     /// Writes what another router has signed out, if that was not done. `now` is the time. Blocks on the disk.
@@ -240,12 +240,10 @@ impl SignedOut {
             return Ok(());
         }
         let _lock = self.file.lock_soon()?;
-        self.merge_file()?;
-        self.keys
-            .send_modify(|keys| keys.retain(|_, of_key| of_key.forget(now)));
+        self.merge_file(|keys| keys.retain(|_, of_key| of_key.forget(now)))?;
         let (text, newest) = {
-            let keys = self.keys.borrow();
-            (text(&keys), self.changes.load(Ordering::SeqCst))
+            let list = self.list.borrow();
+            (text(&list.keys), self.changes.load(Ordering::SeqCst))
         };
         self.file.replace(&text)?;
         *written = newest;
@@ -261,7 +259,7 @@ impl SignedOut {
             let found = self.file.fingerprint();
             if found != merged {
                 let this = self.clone();
-                if let Ok(Err(error)) = spawn_blocking(move || this.merge_file()).await {
+                if let Ok(Err(error)) = spawn_blocking(move || this.merge_file(|_| {})).await {
                     tracing::warn!(
                         "cookies that another router has signed out may be good here: {error:#}"
                     );
@@ -272,12 +270,15 @@ impl SignedOut {
         }
     }
 
-    /// Adds what is in the file: another router at this folder may have written it. Blocks on the
-    /// disk.
-    fn merge_file(&self) -> anyhow::Result<()> {
+    /// Adds what is in the file: another router at this folder may have written it. Then makes this change. Blocks
+    /// on the disk.
+    fn merge_file(&self, change: impl FnOnce(&mut OfKeys)) -> anyhow::Result<()> {
         let text = self.file.read(MAX_FILE)?.unwrap_or_default();
         let kept = read(&text).with_context(|| format!("{}", self.file.path().display()))?;
-        self.keys.send_modify(|keys| merge(keys, kept));
+        self.modify(|keys| {
+            merge(keys, kept);
+            change(keys);
+        });
         Ok(())
     }
 }
@@ -324,6 +325,13 @@ fn text(keys: &OfKeys) -> String {
     text
 }
 
+fn digest(keys: &OfKeys) -> u64 {
+    let text = text(keys);
+    let mut lines: Vec<&str> = text.lines().collect();
+    lines.sort_unstable();
+    digest_of(&lines.join("\n"))
+}
+
 fn read(text: &str) -> anyhow::Result<OfKeys> {
     let mut keys = OfKeys::new();
     for (at, line) in text.lines().enumerate() {
@@ -360,7 +368,7 @@ mod tests {
     fn a_cookie_that_is_signed_out_stays_so_over_a_restart_until_its_end() {
         let folder = tempfile::tempdir().unwrap();
         let [key, other] = [(); 2].map(|()| Key::generate().unwrap().id());
-        let list = SignedOut::open(folder.path()).unwrap();
+        let list = SignedOut::open(folder.path(), false).unwrap();
         let old = Stamp {
             end: 9,
             number: None,
@@ -368,7 +376,7 @@ mod tests {
         for stamp in [stamp(7, 1), stamp(7, 2), old] {
             list.add(key, stamp, 1).unwrap();
         }
-        for list in [&list, &SignedOut::open(folder.path()).unwrap()] {
+        for list in [&list, &SignedOut::open(folder.path(), false).unwrap()] {
             for stamp in [stamp(7, 1), stamp(7, 2), old] {
                 assert!(list.has(&key, stamp) && !list.has(&other, stamp), "{stamp}");
             }
@@ -385,15 +393,15 @@ mod tests {
     fn who_signs_out_again_and_again_signs_older_cookies_of_the_same_key_out_and_no_others() {
         let folder = tempfile::tempdir().unwrap();
         let [key, other] = [(); 2].map(|()| Key::generate().unwrap().id());
-        let list = SignedOut::open(folder.path()).unwrap();
+        let list = SignedOut::open(folder.path(), false).unwrap();
         let last = 100 + MOST as u64 + 100;
-        list.keys.send_modify(|keys| {
+        list.modify(|keys| {
             for end in 100..last - 1 {
                 add(keys, key, stamp(end, 1));
             }
         });
         list.add(key, stamp(last - 1, 1), 1).unwrap();
-        for list in [&list, &SignedOut::open(folder.path()).unwrap()] {
+        for list in [&list, &SignedOut::open(folder.path(), false).unwrap()] {
             assert!((100..last).all(|end| list.has(&key, stamp(end, 1))));
             let most = last - MOST as u64;
             assert!(list.has(&key, stamp(most - 1, 2)) && !list.has(&key, stamp(most, 2)));
@@ -407,7 +415,7 @@ mod tests {
     fn a_sign_out_that_another_has_written_is_not_written_again() {
         let folder = tempfile::tempdir().unwrap();
         let key = Key::generate().unwrap().id();
-        let list = SignedOut::open(folder.path()).unwrap();
+        let list = SignedOut::open(folder.path(), false).unwrap();
         let mut written = list.written.lock();
         std::thread::scope(|scope| {
             let threads = [1, 2, 3].map(|n| {
@@ -426,7 +434,7 @@ mod tests {
         });
         assert!(!list.file.path().exists());
         list.add(key, stamp(7, 4), 1).unwrap();
-        let again = SignedOut::open(folder.path()).unwrap();
+        let again = SignedOut::open(folder.path(), false).unwrap();
         assert!((1..=4).all(|n| again.has(&key, stamp(7, n))));
     }
 
@@ -434,11 +442,13 @@ mod tests {
     fn two_routers_at_one_folder_keep_the_sign_outs_of_both() {
         let folder = tempfile::tempdir().unwrap();
         let key = Key::generate().unwrap().id();
-        let [one, two] = [(); 2].map(|()| SignedOut::open(folder.path()).unwrap());
+        let [one, two] = [(); 2].map(|()| SignedOut::open(folder.path(), false).unwrap());
         one.add(key, stamp(7, 1), 1).unwrap();
         two.add(key, stamp(7, 2), 1).unwrap();
         one.add(key, stamp(7, 3), 1).unwrap();
-        let again = SignedOut::open(folder.path()).unwrap();
+        // Nobody asks whether they are the same.
+        assert_eq!(one.list.borrow().digest, 0);
+        let again = SignedOut::open(folder.path(), false).unwrap();
         assert!((1..=3).all(|n| again.has(&key, stamp(7, n))));
     }
 
@@ -448,23 +458,25 @@ mod tests {
         let key = Key::generate().unwrap().id();
         let [one, two] = folders
             .each_ref()
-            .map(|folder| SignedOut::open(folder.path()).unwrap());
-        let [mut of_one, mut of_two] = [one.digest(), two.digest()];
-        assert_eq!(of_one.get(), of_two.get());
+            .map(|folder| SignedOut::open(folder.path(), true).unwrap());
+        let digest = |list: &SignedOut| list.list.borrow().digest;
+        let mut of_two = two.subscribe();
+        assert_eq!(digest(&one), digest(&two));
         one.add(key, stamp(7, 1), 1).unwrap();
         two.add(key, stamp(8, 2), 1).unwrap();
-        assert_ne!(of_one.get(), of_two.get());
+        assert_ne!(digest(&one), digest(&two));
         let now = UNIX_EPOCH + std::time::Duration::from_secs(1);
         two.merge(&one.to_text(), now).unwrap();
         one.merge(&two.to_text(), now).unwrap();
-        assert_eq!(of_one.get(), of_two.get());
+        of_two.mark_unchanged();
+        assert_eq!(digest(&one), digest(&two));
         for folder in &folders {
-            let again = SignedOut::open(folder.path()).unwrap();
+            let again = SignedOut::open(folder.path(), true).unwrap();
             assert!(again.has(&key, stamp(7, 1)) && again.has(&key, stamp(8, 2)));
         }
         // What is known wakes nobody.
         two.merge(&one.to_text(), now).unwrap();
-        assert!(!of_two.0.has_changed().unwrap());
+        assert!(!of_two.has_changed().unwrap());
         assert!(one.merge("x", now).is_err());
     }
 
@@ -472,7 +484,7 @@ mod tests {
     async fn what_another_router_at_the_folder_signs_out_is_void_here() {
         let folder = tempfile::tempdir().unwrap();
         let key = Key::generate().unwrap().id();
-        let [one, two] = [(); 2].map(|()| SignedOut::open(folder.path()).unwrap());
+        let [one, two] = [(); 2].map(|()| SignedOut::open(folder.path(), false).unwrap());
         tokio::spawn(two.clone().follow());
         for number in 1..3 {
             let one = one.clone();
@@ -516,7 +528,9 @@ mod tests {
         ] {
             let file = StateFile::new(folder.path(), FILE_NAME);
             file.replace(&format!("{key} 7\n{line}\n")).unwrap();
-            let error = SignedOut::open(folder.path()).unwrap_err().to_string();
+            let error = SignedOut::open(folder.path(), false)
+                .unwrap_err()
+                .to_string();
             assert!(
                 error.contains("signed-out can't be read: line 2"),
                 "{error}"

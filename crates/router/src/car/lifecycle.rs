@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use p2p_shared::names::LinkName;
 use p2p_shared::os::random_u64;
-use p2p_shared::protocol::{CameraState, FeedEvent, LinkHello, MotionEvent, PressId};
+use p2p_shared::protocol::{CameraState, FeedEvent, LinkHello, MotionEvent, PressId, StopCause};
 use p2p_shared::timing;
 use parking_lot::Mutex;
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -52,6 +52,7 @@ impl Car {
             state: Mutex::new(State {
                 asked_name: saved.name,
                 name,
+                is_called: None,
                 key: String::new(),
                 motion: None,
                 instance: None,
@@ -62,13 +63,17 @@ impl Car {
                 open_port: Some(open_port),
                 told: (saved.held_since, None),
                 rtt: None,
+                silent_since: None,
                 rtts_us: VecDeque::new(),
                 control: Control::default(),
                 interest: Interest::default(),
                 presses: BTreeMap::new(),
                 newest: None,
                 moving: None,
+                stopped_by: None,
                 stop_failed: false,
+                stop_failure: None,
+                past: false,
                 over: None,
                 untold: None,
             }),
@@ -103,12 +108,13 @@ impl Car {
         // The presses of the old link are over: only a new press moves the car on the new one.
         state.control.stop();
         if state.instance.replace(hello.instance) != Some(hello.instance) {
-            state.stop_failed = false;
+            (state.stop_failed, state.stop_failure) = (false, None);
         }
+        state.past = hello.past;
         state.dial = hello.dial;
         self.freed.send_replace(false);
         state.motion = Some(hello.motion.clone());
-        (state.rtt, state.untold) = (None, None);
+        (state.rtt, state.silent_since, state.untold) = (None, None, None);
         state.interest = interest;
         state.since = now;
         state.link = Some(link.clone());
@@ -129,7 +135,7 @@ impl Car {
         }
         state.link = None;
         state.since = timing::now();
-        (state.moving, state.untold) = (None, None);
+        (state.moving, state.silent_since, state.untold) = (None, None, None);
         state.abort_presses();
         state.control.stop();
         self.camera.link_down();
@@ -222,7 +228,7 @@ impl LinkObserver for Arc<Car> {
     fn on_round_trip(&self, rtt: Duration) {
         let mut state = self.state.lock();
         tracing::debug!(link = %state.name, rtt_ms = timing::millis_f64(rtt), "round trip");
-        state.rtt = Some(rtt);
+        (state.rtt, state.silent_since) = (Some(rtt), None);
         let rtt_us = u32::try_from(rtt.as_micros()).unwrap_or(u32::MAX);
         if state.rtts_us.len() == RTTS {
             state.rtts_us.pop_front();
@@ -232,19 +238,46 @@ impl LinkObserver for Arc<Car> {
             service_port: self.port,
             rtt_us,
             hop_us: None,
+            silent_ms: None,
         });
     }
 
-    fn on_motion(&self, link: LinkId, event: MotionEvent, is_shown: bool) {
+    fn on_silence(&self, link: LinkId, silence: Duration) {
         let mut state = self.state.lock();
         if !state.is_current(link) {
             return;
+        }
+        state.silent_since = timing::now().checked_sub(silence);
+        tracing::info!(link = %state.name, silent_ms = timing::millis(silence), "no answer");
+        self.publish(&state, || FeedEvent::Rtt {
+            service_port: self.port,
+            rtt_us: u32::try_from(silence.as_micros()).unwrap_or(u32::MAX),
+            hop_us: None,
+            silent_ms: Some(timing::millis(silence)),
+        });
+    }
+
+    fn on_motion(&self, link: LinkId, mut event: MotionEvent, is_shown: bool) {
+        let mut state = self.state.lock();
+        if !state.is_current(link) {
+            return;
+        }
+        if let MotionEvent::Over { cause, by, .. } = &mut event {
+            let is_asked = matches!(cause, StopCause::Asked | StopCause::Beginning);
+            *by = state.stopped_by.take().filter(|_| is_asked);
+        }
+        // Who asked for a stop of a car that stood has not stopped a later motion.
+        if event == MotionEvent::Stands {
+            state.stopped_by = None;
         }
         if is_shown {
             log::motion(&state.name, &state.key, &event);
         }
         let before = state.seen();
         state.follow(&event);
+        if before.0 != state.moving {
+            state.send_interest();
+        }
         // A press is the newest only once, so that what became of it is shown at once.
         if is_shown || before.2 != state.over {
             self.publish_motion(&state, event);

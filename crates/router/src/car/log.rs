@@ -69,9 +69,12 @@ pub(super) fn motion(link: &LinkName, key: &str, event: &MotionEvent) {
         MotionEvent::Refused { press, why } => {
             tracing::info!(%link, key, %press, %why, "motion refused");
         }
-        MotionEvent::Over { press, cause } => {
+        MotionEvent::Over {
+            press, cause, by, ..
+        } => {
             let press = press_of(press);
-            tracing::info!(%link, key, press, %cause, "motion over");
+            let by = by.as_ref().map(tracing::field::display);
+            tracing::info!(%link, key, press, %cause, by, "motion over");
         }
         MotionEvent::Ended { run, end, exec_us } => {
             let exec_ms = *exec_us as f64 / 1e3;
@@ -81,9 +84,14 @@ pub(super) fn motion(link: &LinkName, key: &str, event: &MotionEvent) {
             cause,
             end,
             exec_us,
+            failure,
         } => {
+            let said = failure
+                .as_ref()
+                .map(|failure| tracing::field::display(&failure.said));
+            let tries = failure.as_ref().map(|failure| failure.tries);
             let exec_ms = *exec_us as f64 / 1e3;
-            tracing::info!(%link, key, %cause, exit = %end, exec_ms, "stop ended");
+            tracing::info!(%link, key, %cause, exit = %end, exec_ms, tries, said, "stop ended");
         }
         MotionEvent::Stands => tracing::info!(%link, key, "car stands"),
         MotionEvent::StopFailed => {

@@ -26,7 +26,7 @@ pub enum PortCommand {
 pub fn run(command: &PortCommand, file: &StateFile) -> anyhow::Result<()> {
     let PortCommand::Free { service_port } = *command;
     let freed = saved_ports::free(file, service_port)?;
-    if saved_ports::is_of_mesh(file) {
+    if file.is_of_mesh() {
         writeln!(
             io::stderr(),
             "the service port {service_port} is free now at all routers of the mesh, once the one that runs here has seen it, unless its car is connected (p2p-router key revoke disconnects it)"

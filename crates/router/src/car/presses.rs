@@ -166,10 +166,11 @@ impl State {
             }
             MotionEvent::Stands => {
                 self.moving = None;
-                self.stop_failed = false;
+                (self.stop_failed, self.stop_failure) = (false, None);
             }
             MotionEvent::StopFailed => self.stop_failed = true,
-            MotionEvent::Over { .. } | MotionEvent::Stopped { .. } => {}
+            MotionEvent::Stopped { failure, .. } => self.stop_failure.clone_from(failure),
+            MotionEvent::Over { .. } => {}
         }
     }
 

@@ -117,7 +117,7 @@ impl Registry {
         };
         let mut held = self.held.lock();
         let car = self.add(&mut held, saved.clone(), OpenPort::new(port, listener));
-        self.tell(&car, &mut car.state.lock(), None);
+        self.tell(&car, &mut car.state.lock());
         Some(car)
     }
 
@@ -178,7 +178,7 @@ impl Registry {
             // No error: the rules have the store.
             let _ = keys
                 .changes()
-                .wait_for(|keys| !keys.contains_key(&id))
+                .wait_for(|keys| keys.get(&id).is_none())
                 .await;
         };
         tokio::select! {
@@ -187,11 +187,9 @@ impl Registry {
         }
     }
 
-    /// The port, if it is kept for another owner than this one, who still exists.
-    fn kept_from<'a>(&self, held: &'a Held, owner: QuotaOwner, port: u16) -> Option<&'a SavedPort> {
-        let mut kept = held.kept.iter();
-        let kept = kept.find(|kept| kept.service_port == port)?;
-        (kept.owner != owner && self.knows(kept.owner)).then_some(kept)
+    /// Returns true if a port is kept for another owner than this one, who still exists.
+    fn is_kept_from(&self, kept: &SavedPort, owner: QuotaOwner) -> bool {
+        kept.owner != owner && self.knows(kept.owner)
     }
 
     /// Adds a car that is away.
@@ -287,7 +285,7 @@ impl Registry {
         let held = self.held.lock();
         let is_kept = car.link_down(link, why);
         if is_kept {
-            self.tell(car, &mut car.state.lock(), None);
+            self.tell(car, &mut car.state.lock());
         }
         drop(held);
         is_kept
@@ -402,7 +400,7 @@ impl Registry {
             held.kept.iter().any(|kept| {
                 let called = kept.called.as_ref().unwrap_or(&kept.name);
                 let is_same = called.as_str().eq_ignore_ascii_case(name.as_str());
-                is_same && kept.owner != owner && self.knows(kept.owner)
+                is_same && self.is_kept_from(kept, owner)
             })
         };
         name.made_unique(|name| {

@@ -16,7 +16,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::net::client_net::QuotaOwner;
-use crate::ops::state_file::{FileFingerprint, MESH_FILE, StateFile};
+use crate::ops::state_file::{FileFingerprint, StateFile};
 
 /// Most bytes of the file: enough for as many links as there are ports.
 const MAX_FILE: u64 = 16 * 1024 * 1024;
@@ -96,11 +96,11 @@ impl PortState {
 /// If nobody has the port, or the file can't be read or written.
 pub(super) fn free(file: &StateFile, port: u16) -> anyhow::Result<SavedPort> {
     // The lock would make a folder where no router has been.
-    let has_lock = file.path().exists() || is_of_mesh(file);
+    let has_lock = file.path().exists() || file.is_of_mesh();
     let _lock = has_lock.then(|| file.lock()).transpose()?;
     let mut ports = read(file)?;
     let is_known = |saved: &SavedPort| saved.service_port == port;
-    if is_of_mesh(file) && !ports.iter().any(is_known) {
+    if file.is_of_mesh() && !ports.iter().any(is_known) {
         // Another router may have it: the running one tells all of them.
         ports.push(SavedPort {
             service_port: port,
@@ -126,11 +126,6 @@ pub(super) fn free(file: &StateFile, port: u16) -> anyhow::Result<SavedPort> {
     let freed = saved.clone();
     file.replace(&serde_json::to_string(&ports)?)?;
     Ok(freed)
-}
-
-/// Returns true if the router with this file may be a member of a mesh.
-pub(super) fn is_of_mesh(file: &StateFile) -> bool {
-    file.dir().join(MESH_FILE).exists()
 }
 
 /// Reads the saved ports; none without a file.

@@ -40,15 +40,7 @@ impl SessionGuard {
 
     /// Returns true if this event is about a car that the session sees.
     pub(crate) fn sees(&self, event: &FeedEvent) -> bool {
-        self.ports.contains(match event {
-            FeedEvent::Link(link) => link.service_port,
-            FeedEvent::Run(run) => run.service_port,
-            FeedEvent::LinkDown { service_port, .. }
-            | FeedEvent::LinkGone { service_port }
-            | FeedEvent::Rtt { service_port, .. }
-            | FeedEvent::Control { service_port, .. }
-            | FeedEvent::Motion { service_port, .. } => *service_port,
-        })
+        self.ports.contains(event.service_port())
     }
 
     /// The state of the cars that the session sees, and all events from then on.

@@ -62,6 +62,7 @@ fn hello(service_port: u16, instance: u64, name: &str) -> LinkHello {
         },
         camera: true,
         dial: 0,
+        past: false,
     }
 }
 
@@ -148,6 +149,8 @@ async fn of_too_many_motion_events_what_becomes_of_the_newest_press_is_shown_onc
     let over = |press| MotionEvent::Over {
         press: Some(press),
         cause,
+        clock_ms: None,
+        by: None,
     };
     let refused = |press| MotionEvent::Refused {
         press,
@@ -258,6 +261,7 @@ async fn a_session_sees_and_watches_the_cars_of_its_ports_only() {
             service_port,
             rtt_us: 1,
             hop_us: None,
+            silent_ms: None,
         };
         assert_eq!(guard.sees(&event), is_seen);
     }
@@ -530,4 +534,21 @@ async fn what_a_car_reports_is_logged_with_its_key() {
         }
     });
     assert_eq!(*noted.lock(), ["bob", "bob"]);
+}
+
+#[tokio::test]
+async fn a_key_for_ports_that_the_router_has_not_is_told_so() {
+    let refused = registry().claim(&mut Claim {
+        owner: QuotaOwner::At(IpAddr::from(Ipv4Addr::LOCALHOST).into()),
+        identity: "abcd2345".to_owned().try_into().unwrap(),
+        ports: Some("80".parse().unwrap()),
+        key: "",
+        hello: &hello(0, 1, "car"),
+        grant: None,
+    });
+    let (_, why) = refused.unwrap_err();
+    assert!(
+        why.starts_with("this key is for the service ports 80, and the router has"),
+        "{why}"
+    );
 }

@@ -1,5 +1,5 @@
 //! Shows a console the cars of the other routers of the mesh, and passes on what it asks of them. Each router
-//! has the console as one of its own, over a [`Line`]; what they say is one picture here. The router that has a
+//! has the console as one of its own, over a [line](line::Line); what they say is one feed here. The router that has a
 //! car decides about it.
 //!
 //! ```text
@@ -7,155 +7,91 @@
 //!                                      ══ Line ══ /peer of C: a console of C
 //! ```
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::SocketAddr;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
 use std::time::{Duration, Instant};
 
-use hyper::header::HeaderValue;
-use p2p_shared::bounded::Text;
-use p2p_shared::names::CommandName;
-use p2p_shared::protocol::{
-    ConsoleToRouter, FeedEvent, LinkInfo, RouterToConsole, RunInfo, SessionId,
-};
+use p2p_shared::protocol::{ConsoleToRouter, FeedEvent, LinkInfo, RouterToConsole, RunInfo};
 use p2p_shared::timing;
 
-use crate::context::Context;
+use crate::mesh::Mesh;
 use crate::mesh::id::Start;
-use crate::mesh::{Member, Mesh};
 use crate::net::port_range::PortRange;
-use line::{Heard, Line, LineEnd, Origin};
+use away::KnownMesh;
+use line::{LineEnd, LineEvent};
+use merge::MergedFeed;
+use other_router::OtherRouter;
 use requests::OpenRequest;
 
+mod away;
 mod line;
 mod merge;
 mod orders;
+mod other_router;
 mod requests;
+
+pub(crate) use line::{Origin, TOO_MANY_LINES};
 
 /// Pause between two looks at which routers there are.
 const LOOK: Duration = Duration::from_secs(1);
-/// Time for the other routers to be reached and to send what they have: then one that says nothing counts as
+/// Time for the other routers to be reached and to tell what they have: then one that says nothing counts as
 /// silent. What is of a slower one is shown as away until it comes.
 const REACH: Duration = Duration::from_secs(3);
-/// Time for routers that are reached to send all again.
-const GATHER: Duration = Duration::from_secs(1);
-/// Most events that wait while a picture is sent, and most answers.
-const LATE: usize = 1024;
-/// Pause after a router has refused the console.
-const REFUSED: Duration = Duration::from_secs(30);
-
-/// Id that no session has.
-const NO_SESSION: SessionId = SessionId(0);
+/// Most answers that wait for the console.
+const ANSWERS: usize = 1024;
 
 /// The cars of other routers, as one console sees them.
 pub(crate) struct CarsElsewhere {
     mesh: Arc<Mesh>,
     origin: Arc<Origin>,
-    /// The service ports of the cars that the console sees, and its session here.
+    /// The service ports of the cars that the console sees.
     ports: PortRange,
-    session: SessionId,
     routers: BTreeMap<Start, OtherRouter>,
-    /// The cars that the console knows to be elsewhere.
-    cars: BTreeMap<u16, CarElsewhere>,
+    feed: MergedFeed,
     /// Requests that await answers.
     requests: BTreeMap<u64, OpenRequest>,
-    watched: Option<u16>,
     /// Answers, which the console is told first.
     answers: VecDeque<RouterToConsole>,
-    /// Events that the console is told next.
-    told: VecDeque<FeedEvent>,
-    /// Events of routers that came before the console could be shown them.
-    late: VecDeque<(Start, FeedEvent)>,
-    /// There were too many of these: all is to be asked again.
-    is_behind: bool,
-    /// Cars that another router has by its own word, while this one has them, too.
-    doubted: BTreeSet<u16>,
-    /// When what has come of the whole picture is shown.
+    /// When what has come is shown, before which the console is shown nothing.
     gathering: Option<Instant>,
     next_look: Instant,
     /// The router that was heard last: the others have their turn first.
     turn: Start,
 }
 
-#[derive(Debug)]
-struct OtherRouter {
-    member: Member,
-    /// `None`: the router is not reached, for this reason.
-    line: Option<Line>,
-    why: String,
-    retry: Instant,
-    /// The console's session there, and the car that it watches there.
-    session: SessionId,
-    watched: Option<u16>,
-    picture: Picture,
-}
-
-/// The cars that a router has told of, and how far.
-#[derive(Debug)]
-enum Picture {
-    /// It is to tell all it has; this has come.
-    Awaited(Entries),
-    /// All has come. What happened since then waits until the console is shown this.
-    Ready(Entries),
-    /// The console was shown all of it.
-    Shown,
-}
-
-type Entries = (Vec<LinkInfo>, Vec<Arc<RunInfo>>);
-
-/// A car elsewhere.
-#[derive(Debug)]
-struct CarElsewhere {
-    router: Start,
-    stop: CommandName,
-    /// Since when the console is told that the car is away because of routers, not of the car.
-    lost: Option<Instant>,
-}
-
-/// News for the console.
+/// News for the console's task.
 pub(crate) enum News {
+    /// To be told.
     Message(RouterToConsole),
-    /// All is to be shown again: [`whole`](CarsElsewhere::whole).
-    Picture,
+    /// What the console has asked, or what is asked for it, is to be done by this router.
+    Here(ConsoleToRouter),
+    /// To be shown first.
+    Picture(Vec<LinkInfo>, Vec<Arc<RunInfo>>),
+    /// So many events were not told.
+    Missed(u64),
 }
 
 impl CarsElsewhere {
     /// Begins to look at all other routers. `None` without a mesh.
-    pub(crate) fn new(
-        context: &Arc<Context>,
-        (caller, authorization): (SocketAddr, Option<HeaderValue>),
-        (software, readonly): (Text, bool),
-        (session, ports): (SessionId, PortRange),
-    ) -> Option<Self> {
+    pub(crate) fn new(origin: Origin, ports: PortRange) -> Option<Self> {
         let now = timing::now();
-        let origin = Origin {
-            context: context.clone(),
-            caller,
-            authorization,
-            software,
-            readonly,
-        };
+        let mesh = origin.context.mesh.clone()?;
+        let feed = MergedFeed::new(mesh.start(), origin.session);
         let mut all = Self {
-            mesh: context.mesh.clone()?,
+            mesh,
             origin: Arc::new(origin),
             ports,
-            session,
             routers: BTreeMap::new(),
-            cars: BTreeMap::new(),
+            feed,
             requests: BTreeMap::new(),
-            watched: None,
             answers: VecDeque::new(),
-            told: VecDeque::new(),
-            late: VecDeque::new(),
-            is_behind: false,
-            doubted: BTreeSet::new(),
             gathering: Some(now + REACH),
             next_look: now,
             turn: Start(0),
         };
-        all.look(now);
+        all.pass_time(now);
         Some(all)
     }
 
@@ -166,56 +102,55 @@ impl CarsElsewhere {
         until.map_or(self.next_look, |until| until.min(self.next_look))
     }
 
-    pub(crate) fn pass_time(&mut self, now: Instant) {
-        if self.next_look <= now {
-            self.look(now);
-        }
-    }
-
     /// Reaches for routers that are not reached, and forgets what is gone.
-    fn look(&mut self, now: Instant) {
+    pub(crate) fn pass_time(&mut self, now: Instant) {
+        if self.next_look > now {
+            return;
+        }
         self.next_look = now + LOOK;
         let members = self.mesh.members();
         self.routers.retain(|start, router| {
             router.line.is_some() || members.iter().any(|member| member.start == *start)
         });
-        for member in members {
-            let before = self.routers.get(&member.start);
-            let is_due = before.is_none_or(|it| it.line.is_none() && it.retry <= now);
-            if member.is_away() || !is_due {
-                continue;
-            }
-            let router = OtherRouter {
-                line: Some(Line::begin(self.origin.clone(), member.clone())),
-                why: "it did not answer yet".to_owned(),
-                retry: now,
-                session: NO_SESSION,
-                watched: None,
-                picture: Picture::Awaited(Entries::default()),
-                member,
-            };
-            self.routers.insert(router.member.start, router);
-        }
-        self.look_for_lost(now);
-    }
-
-    /// Asks all routers for all they have.
-    pub(crate) fn gather(&mut self, now: Instant) {
-        self.gathering.get_or_insert(now + GATHER);
-        for router in self.routers.values_mut() {
-            if let Some(line) = &router.line
-                && matches!(router.picture, Picture::Shown)
-            {
-                router.picture = Picture::Awaited(Entries::default());
-                line.orders().push(ConsoleToRouter::Again);
+        for member in members.into_iter().filter(|member| !member.is_away()) {
+            let start = member.start;
+            let router =
+                (self.routers.entry(start)).or_insert_with(|| OtherRouter::new(member, now));
+            if router.begin(&self.origin, now) {
+                self.feed.begins(start);
             }
         }
+        let mesh = KnownMesh(&self.mesh, &self.routers);
+        self.feed.pass_time(now, &mesh);
     }
 
-    /// Returns true while a router that is reached has not told all it has.
-    fn awaits(&self) -> bool {
-        let mut routers = self.routers.values();
-        routers.any(|it| it.line.is_some() && matches!(it.picture, Picture::Awaited(_)))
+    /// Takes in all that is here; so many events of before are not told.
+    pub(crate) fn all_here(
+        &mut self,
+        (links, runs): (Vec<LinkInfo>, Vec<Arc<RunInfo>>),
+        missed: u64,
+    ) {
+        let mesh = KnownMesh(&self.mesh, &self.routers);
+        let runs = runs.into_iter().map(Arc::unwrap_or_clone);
+        let part = (true, true, self.origin.session);
+        (self.feed).on_part(self.mesh.start(), part, missed, (links, runs), &mesh);
+    }
+
+    /// Takes in an event of this router.
+    pub(crate) fn here(&mut self, event: FeedEvent) {
+        let mesh = KnownMesh(&self.mesh, &self.routers);
+        self.feed.on_event(self.mesh.start(), event, &mesh);
+    }
+
+    /// Takes the next event that the console is to be told.
+    pub(crate) fn told(&mut self) -> Option<FeedEvent> {
+        self.feed.next()
+    }
+
+    /// Sets the car that the console may drive next, wherever it is.
+    pub(crate) fn watch(&mut self, port: Option<u16>) {
+        let mesh = KnownMesh(&self.mesh, &self.routers);
+        self.feed.watch(port, &mesh);
     }
 
     /// Waits for what is new. Without `room` nothing is told, and only answers while a picture is sent
@@ -226,6 +161,9 @@ impl CarsElsewhere {
         (has_room, may_show): (bool, bool),
     ) -> Poll<News> {
         loop {
+            if let Some(news) = self.pass_asks() {
+                return Poll::Ready(news);
+            }
             if has_room && let Some(message) = self.answers.pop_front() {
                 return Poll::Ready(News::Message(message));
             }
@@ -235,48 +173,49 @@ impl CarsElsewhere {
             {
                 return Poll::Ready(news);
             }
-            if self.answers.len() >= LATE {
+            if self.answers.len() >= ANSWERS {
                 return Poll::Pending;
             }
             match self.poll_routers(cx) {
-                Poll::Ready((start, Heard::Message(message))) => {
-                    self.on_message(start, *message, has_room && may_show);
+                Poll::Ready((start, LineEvent::Message(message))) => {
+                    self.on_message(start, *message)
                 }
-                Poll::Ready((start, Heard::Ended(end))) => self.line_ended(start, end),
+                Poll::Ready((start, LineEvent::Ended(end))) => self.line_ended(start, end),
                 Poll::Pending => return Poll::Pending,
             }
         }
     }
 
-    /// News to be shown next: first the whole picture, then what came after it.
+    /// Passes on what the routers are to be asked. Returns what this one is asked.
+    fn pass_asks(&mut self) -> Option<News> {
+        while let Some((router, message)) = self.feed.next_ask() {
+            if router == self.mesh.start() {
+                return Some(News::Here(message));
+            }
+            // Of a router that is lost nothing is asked.
+            self.send(router, message);
+        }
+        None
+    }
+
+    /// News to be shown next: first a picture, then what came after it.
     fn show(&mut self) -> Option<News> {
-        loop {
-            if let Some(until) = self.gathering
-                && (until <= timing::now() || !self.awaits())
-            {
-                self.gathering = None;
-                return Some(News::Picture);
+        if let Some(until) = self.gathering {
+            if timing::now() < until && self.feed.awaits() {
+                return None;
             }
-            if let Some(event) = self.told.pop_front() {
-                return Some(News::Message(RouterToConsole::Feed(event)));
-            }
-            let is_shown = |start: &Start| {
-                let router = self.routers.get(start);
-                router.is_none_or(|it| !matches!(it.picture, Picture::Ready(_)))
-            };
-            let next = self.late.iter().position(|(start, _)| is_shown(start));
-            match next.and_then(|at| self.late.remove(at)) {
-                Some((start, event)) => self.on_event(start, event),
-                None if self.is_behind && self.gathering.is_none() => {
-                    self.is_behind = false;
-                    self.gather(timing::now());
-                }
-                None => return None,
-            }
+            self.gathering = None;
+            self.show_away();
+            let (links, runs) = self.feed.take_picture();
+            return Some(News::Picture(links, runs));
+        }
+        match self.feed.take_missed() {
+            0 => (self.feed.next()).map(|event| News::Message(RouterToConsole::Feed(event))),
+            missed => Some(News::Missed(missed)),
         }
     }
 
-    fn poll_routers(&mut self, cx: &mut TaskContext<'_>) -> Poll<(Start, Heard)> {
+    fn poll_routers(&mut self, cx: &mut TaskContext<'_>) -> Poll<(Start, LineEvent)> {
         let later = (Bound::Excluded(self.turn), Bound::Unbounded);
         let sooner = (Bound::Unbounded, Bound::Included(self.turn));
         for turns in [later, sooner] {
@@ -284,7 +223,7 @@ impl CarsElsewhere {
                 let heard = router.line.as_mut().map(|line| line.heard.poll_recv(cx));
                 if let Some(Poll::Ready(heard)) = heard {
                     self.turn = *start;
-                    let lost = || Heard::Ended(LineEnd::lost("the router goes down"));
+                    let lost = || LineEvent::Ended(LineEnd::lost("the router goes down"));
                     return Poll::Ready((*start, heard.unwrap_or_else(lost)));
                 }
             }
@@ -292,24 +231,10 @@ impl CarsElsewhere {
         Poll::Pending
     }
 
-    /// Takes in an event, or keeps it for later.
-    fn on_feed(&mut self, start: Start, event: FeedEvent, may_show: bool) {
-        let is_ready = |it: &OtherRouter| matches!(it.picture, Picture::Ready(_));
-        if may_show && !self.routers.get(&start).is_some_and(is_ready) {
-            return self.on_event(start, event);
-        }
-        if self.late.len() >= LATE {
-            self.late.clear();
-            self.is_behind = true;
-        }
-        self.late.push_back((start, event));
-    }
-
-    fn on_message(&mut self, start: Start, message: RouterToConsole, may_show: bool) {
+    fn on_message(&mut self, start: Start, message: RouterToConsole) {
         let Some(router) = self.routers.get_mut(&start) else {
             return;
         };
-        let own = |control: &mut _| merge::own_session(control, router.session, self.session);
         match message {
             RouterToConsole::Snapshot {
                 first,
@@ -317,44 +242,28 @@ impl CarsElsewhere {
                 session,
                 links,
                 runs,
+                missed,
                 ..
-            } => self.on_part(start, (first, last, session), links, runs),
-            RouterToConsole::Feed(mut event) => {
-                match &mut event {
-                    FeedEvent::Link(link) => own(&mut link.control),
-                    FeedEvent::Control { control, .. } => own(control),
-                    _ => {}
-                }
-                self.on_feed(start, event, may_show);
+            } => {
+                router.is_up(self.origin.session);
+                let part = (first, last, session);
+                let mesh = KnownMesh(&self.mesh, &self.routers);
+                (self.feed).on_part(start, part, missed, (links, runs), &mesh);
             }
-            // It does not want the console.
-            RouterToConsole::Refused { message, .. } if router.session == NO_SESSION => {
-                router.why = message.raw().to_owned();
+            RouterToConsole::Feed(event) => {
+                let mesh = KnownMesh(&self.mesh, &self.routers);
+                self.feed.on_event(start, event, &mesh);
             }
-            message => {
-                self.answered(&message);
-                self.answer(message);
-            }
+            message => self.answered(start, message),
         }
     }
 
     fn line_ended(&mut self, start: Start, end: LineEnd) {
-        let now = timing::now();
-        let Some(router) = self.routers.get_mut(&start) else {
-            return;
-        };
-        let pause = if end.is_refused { REFUSED } else { LOOK };
-        router.line = None;
-        router.retry = now + pause;
-        router.why = end.why;
-        router.picture = Picture::Awaited(Entries::default());
-        let address = router.member.address.clone();
-        tracing::info!(
-            session = self.session.0, router = %address, why = router.why,
-            "the console's line to another router ended"
-        );
-        self.late.retain(|(of, _)| *of != start);
-        self.router_lost(start, now);
+        if let Some(router) = self.routers.get_mut(&start) {
+            router.ended(end, timing::now(), self.origin.session);
+        }
+        let mesh = KnownMesh(&self.mesh, &self.routers);
+        self.feed.lost(start, &mesh);
         self.requests_lost(start);
     }
 }

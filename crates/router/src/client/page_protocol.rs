@@ -8,9 +8,12 @@
 //!          │                               car  │   first, again when the car's link comes up,
 //!          │◀───────────────────────────────────┤   and after the page missed something
 //!          │            down, gone, control,    │
-//!          │     motion, rtt, hop, refused      │   what happens, as it happens
+//!          │ motion, asked, rtt, silent, hop,   │   what happens, as it happens
+//!          │ refused                            │
 //!          │◀───────────────────────────────────┤
 //!          │  watch                        tick │   whether it wants ticks of the car's clock
+//!          ├───────────────────────────────────▶│
+//!          │  past                         past │   what moved and stopped the car meanwhile
 //!          ├───────────────────────────────────▶│
 //!          │  probe                       probe │   the round trip: answered at once
 //!          ├───────────────────────────────────▶│
@@ -19,14 +22,17 @@
 //!          ├───────────────────────────────────▶│
 //! ```
 
-use p2p_shared::bounded::Text;
+use p2p_shared::bounded::{List, Text};
 use p2p_shared::key::Role;
+use p2p_shared::names::RunId;
 use p2p_shared::protocol::{
     ConsoleToRouter, ControlInfo, ControlRequest, DriveCommand, FeedEvent, LinkInfo, MotionEvent,
-    PressId, RefusedReason, RouterToConsole, SessionId,
+    PressId, RefusedReason, RouterToConsole, RunInfo, RunSource, SessionId,
 };
 use serde::{Deserialize, Serialize};
 
+/// The path of the WebSocket of the page of all cars, on the main port.
+pub(crate) const FLEET_PATH: &str = "/cars";
 /// The path of a page's WebSocket on a service port.
 pub(crate) const DRIVE_PATH: &str = "/drive";
 
@@ -38,11 +44,60 @@ pub(crate) enum PageToRouter {
     Probe(u64),
     /// True while the page is visible and so needs ticks of the car's clock.
     Watch(bool),
+    /// Asks for the car's past of so many milliseconds.
+    Past(u64),
     /// A request about control.
     Control(ControlRequest),
     /// Drives the car, or stops it.
     #[serde(untagged)]
     Drive(DriveCommand),
+}
+
+/// Messages of the page of all cars.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub(crate) enum FleetToRouter {
+    /// Asks the router to send this number back at once.
+    Probe(u64),
+    /// Stops the car with this service port.
+    Stop(u16),
+}
+
+/// Messages to the page of all cars: those to a console that are about cars, and answers to probes.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum RouterToFleet {
+    Probe(u64),
+    #[serde(untagged)]
+    Console(RouterToConsole),
+}
+
+impl FleetToRouter {
+    /// Translates the message into a console's. A probe, which is not about a car, is the error.
+    pub(super) fn message(self) -> Result<ConsoleToRouter, u64> {
+        match self {
+            Self::Probe(number) => Err(number),
+            Self::Stop(service_port) => Ok(ConsoleToRouter::Drive {
+                service_port,
+                command: DriveCommand::Stop,
+            }),
+        }
+    }
+}
+
+impl RouterToFleet {
+    /// Takes a message for a console, if it is one for this page, without the runs in it.
+    pub(super) fn of(mut message: RouterToConsole) -> Option<Self> {
+        match &mut message {
+            RouterToConsole::Snapshot { runs, .. } => *runs = List::default(),
+            RouterToConsole::Feed(FeedEvent::Run(_)) => return None,
+            RouterToConsole::Feed(_)
+            | RouterToConsole::Refused { .. }
+            | RouterToConsole::GoAway { .. } => {}
+            _ => return None,
+        }
+        Some(Self::Console(message))
+    }
 }
 
 impl PageToRouter {
@@ -53,6 +108,12 @@ impl PageToRouter {
             Self::Probe(number) => return Err(number),
             Self::Watch(is_watched) => ConsoleToRouter::Watch {
                 service_port: is_watched.then_some(service_port),
+            },
+            Self::Past(last_ms) => ConsoleToRouter::AskPast {
+                request: 0,
+                service_port,
+                last_ms,
+                log: false,
             },
             Self::Control(request) => ConsoleToRouter::Control {
                 service_port,
@@ -91,13 +152,21 @@ pub(crate) enum RouterToPage {
     Gone,
     /// The newest tick of the car's clock, in milliseconds.
     Tick(u64),
-    /// A round trip between router and car, in microseconds.
+    /// A round trip between router and car, in microseconds: the car answers.
     Rtt(u32),
+    /// The car has not answered for this many milliseconds.
+    Silent(u64),
     /// The round trip between the router that the page came by and the one that has the car, in microseconds.
     Hop(u32),
     /// The driver has changed, or somebody asks for control.
     Control(ControlInfo),
     Motion(MotionEvent),
+    /// Who asked for the motion that begins with the next message, if nobody drives.
+    Asked {
+        run: RunId,
+        /// The way that it came, and whose it is: `http of anna`.
+        by: Text,
+    },
     /// Something that the page asked for was refused.
     Refused {
         reason: RefusedReason,
@@ -105,6 +174,11 @@ pub(crate) enum RouterToPage {
         press: Option<PressId>,
         /// A sentence that says what to do.
         message: Text,
+    },
+    /// Lines of the car's past, as text; a part may end within one.
+    Past {
+        lines: String,
+        more: bool,
     },
     Probe(u64),
     /// The router is about to restart: come back after this time.
@@ -148,6 +222,10 @@ impl RouterToPage {
                 press,
                 message,
             },
+            RouterToConsole::Past { lines, more, .. } => Self::Past {
+                lines: String::from_utf8_lossy(&lines).into_owned(),
+                more,
+            },
             // A page comes back to where it is from.
             RouterToConsole::GoAway {
                 reconnect_after_ms, ..
@@ -157,6 +235,20 @@ impl RouterToPage {
             | RouterToConsole::Commands { .. }
             | RouterToConsole::Run { .. } => return None,
         })
+    }
+
+    /// Tells who has asked for this run, which moves the car.
+    pub(super) fn asked(run: &RunInfo) -> Self {
+        let way = match run.source {
+            RunSource::Send => "send",
+            RunSource::Http | RunSource::Drive => "http",
+        };
+        let key = run.key.raw();
+        let who = if key.is_empty() { run.from.raw() } else { key };
+        Self::Asked {
+            run: run.run,
+            by: Text::new(format!("{way} of {who}")),
+        }
     }
 
     /// What a message says of the way between two routers.
@@ -172,6 +264,10 @@ impl RouterToPage {
             FeedEvent::Link(link) => Self::Up(link),
             FeedEvent::LinkDown { why, .. } => Self::Down { why },
             FeedEvent::LinkGone { .. } => Self::Gone,
+            FeedEvent::Rtt {
+                silent_ms: Some(ms),
+                ..
+            } => Self::Silent(ms),
             FeedEvent::Rtt { rtt_us, .. } => Self::Rtt(rtt_us),
             FeedEvent::Control { control, .. } => Self::Control(control),
             FeedEvent::Motion { event, .. } => Self::Motion(event),
@@ -183,7 +279,6 @@ impl RouterToPage {
 
 #[cfg(test)]
 mod tests {
-    use p2p_shared::names::RunId;
     use p2p_shared::protocol::{ActiveMotion, Driver, StopCause};
 
     use super::*;
@@ -296,6 +391,8 @@ mod tests {
         let over = MotionEvent::Over {
             press,
             cause: StopCause::Lease,
+            clock_ms: None,
+            by: None,
         };
         assert_eq!(
             json(motion(over)),

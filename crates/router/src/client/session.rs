@@ -6,22 +6,23 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use hyper::body::Incoming;
-use hyper::header::{AUTHORIZATION, HeaderValue};
+use hyper::header::{AUTHORIZATION, COOKIE, HeaderName, HeaderValue};
 use hyper::{Request, Response, StatusCode};
+use p2p_shared::bounded::Text;
 use p2p_shared::key::Role;
 use p2p_shared::net::transport::Transport;
-use p2p_shared::protocol::{ConsoleToRouter, Driver, RefusedReason};
+use p2p_shared::protocol::{ConsoleToRouter, Driver};
 use p2p_shared::text::Escaped;
 use p2p_shared::timing;
 use p2p_shared::websocket::MessageSocket;
 use tokio::sync::mpsc;
 
-use crate::auth::access::{self, Caller};
+use crate::auth::access::{self, Caller, Revoked};
 use crate::car::session::SessionGuard;
-use crate::car::{Car, DriverSession, Refused};
+use crate::car::{Car, DriverSession};
 use crate::client::client_socket::ClientSocket;
-use crate::client::elsewhere::CarsElsewhere;
-use crate::client::task::{ClientEnd, Console, refusal};
+use crate::client::elsewhere::{CarsElsewhere, Origin, TOO_MANY_LINES};
+use crate::client::task::{ClientEnd, Console};
 use crate::client::via::Via;
 use crate::context::Context;
 use crate::http::response::Problem;
@@ -35,6 +36,8 @@ use crate::ops::metrics::GaugeGuard;
 
 /// Most characters of the name of a console's software in a log line.
 const SOFTWARE: usize = 40;
+/// What the log has as the software of a page.
+const PAGE: &str = "a page";
 /// Most presses whose late refusal waits for the console.
 const REFUSALS: usize = 16;
 
@@ -43,21 +46,25 @@ const REFUSALS: usize = 16;
 type Admitted = (Caller, SocketAddr, QuotaPermit, Option<Via>);
 
 /// Upgrades a console's connection if its key and version allow it, before any message of the
-/// protocol. One that another router passes on counts there.
+/// protocol. One that another router passes on counts there, and may be a page of all cars with its cookie; true if that
+/// came over TLS.
 pub(crate) fn upgrade_console(
     context: &Arc<Context>,
     pending: &PendingConnection,
     request: Request<Incoming>,
-    via: Option<Via>,
+    passed_on: Option<(Option<Via>, bool)>,
 ) -> Result<Response<Bytes>, Problem> {
     let peer = pending.peer;
     let view = ("watch", Role::may_view as fn(Role) -> bool);
-    let (caller, switching) = context.access.let_in(pending, &request, "console", view)?;
+    let (via, cookie) = passed_on.map_or((None, None), |(via, is_tls)| (via, Some(is_tls)));
+    let (caller, switching) =
+        (context.access).let_in(pending, &request, "console", view, cookie)?;
     let permit = match &via {
-        Some(_) => (context.quotas.consoles).take_uncounted(caller.quota_owner(peer.ip())),
-        None => permit(context, &caller, peer)
-            .inspect_err(|problem| access::log_refusal(pending, "console", problem))?,
+        Some(_) => (context.quotas.lines.take(caller.quota_owner(peer.ip())))
+            .ok_or_else(|| Problem::retry_after(StatusCode::TOO_MANY_REQUESTS, 10, TOO_MANY_LINES)),
+        None => permit(context, &caller, peer),
     };
+    let permit = permit.inspect_err(|problem| access::log_refusal(pending, "console", problem))?;
     let shared = context.clone();
     let key = request.headers().get(AUTHORIZATION).cloned();
     let serve = move |stream, read| async move {
@@ -83,6 +90,43 @@ pub(crate) fn upgrade_page(
     let (shared, car) = (context.clone(), car.clone());
     let serve = move |stream, read| async move {
         serve_page(&shared, &car, (caller, peer, permit, via), stream, read).await;
+    };
+    let links = &context.shutdown.links;
+    Ok(websocket::accept(links, request, switching, serve))
+}
+
+/// Upgrades the connection of a page of all cars that the caller may see.
+pub(crate) fn upgrade_fleet(
+    context: &Arc<Context>,
+    caller: Caller,
+    (peer, is_tls): (SocketAddr, bool),
+    request: Request<Incoming>,
+) -> Result<Response<Bytes>, Problem> {
+    let permit = permit(context, &caller, peer)?;
+    let switching = websocket::handshake_ours(&request)?;
+    let shared = context.clone();
+    let header = |name: HeaderName| Some((name.clone(), request.headers().get(name)?.clone()));
+    let credential = header(AUTHORIZATION).or_else(|| header(COOKIE));
+    let serve = move |stream: Transport, read| async move {
+        stream.set_dead_after(timing::PACE_BUSY.dead);
+        let socket = MessageSocket::accepted(WriteTimeout::new(stream), read).await;
+        let (cars, role) = (caller.ports().unwrap_or(PortRange::ALL), caller.role());
+        let guard = SessionGuard::new(shared.registry.clone(), cars, role.may_run());
+        let origin = Origin {
+            context: shared.clone(),
+            session: guard.session,
+            caller: peer,
+            owner: caller.quota_owner(peer.ip()),
+            credential,
+            is_tls,
+            software: Text::new(PAGE),
+            readonly: false,
+        };
+        let all = (guard, CarsElsewhere::new(origin, cars));
+        let admitted = (caller, peer, permit, None);
+        let socket = ClientSocket::Fleet(socket);
+        let (end, socket) = run(&shared, admitted, role, all, socket, PAGE).await;
+        end.tell(socket, false).await;
     };
     let links = &context.shutdown.links;
     Ok(websocket::accept(links, request, switching, serve))
@@ -125,8 +169,8 @@ pub(crate) async fn serve_console(
         Ok(None) => return,
         Err(message) => {
             tracing::info!(from = %peer, key = caller.name(), why = message, "console refused");
-            let refused = Refused::new(RefusedReason::Denied, message);
-            return socket.close(refusal(None, refused)).await;
+            let end = ClientEnd::Refused(message.to_owned());
+            return end.tell(socket, via.is_some()).await;
         }
     };
     let role = match caller.role() {
@@ -138,17 +182,25 @@ pub(crate) async fn serve_console(
     let elsewhere = match &via {
         Some(_) => None,
         None => {
-            let hello = (software.clone(), readonly);
-            CarsElsewhere::new(context, (peer, key), hello, (guard.session, cars))
+            let origin = Origin {
+                context: context.clone(),
+                session: guard.session,
+                caller: peer,
+                owner: caller.quota_owner(peer.ip()),
+                credential: key.map(|key| (AUTHORIZATION, key)),
+                is_tls: true,
+                software: software.clone(),
+                readonly,
+            };
+            CarsElsewhere::new(origin, cars)
         }
     };
     let software = Escaped(software.raw()).cut(SOFTWARE).to_string();
+    let is_passed_on = via.is_some();
     let admitted = (caller, peer, permit, via);
     let all = (guard, elsewhere);
     let (end, socket) = run(context, admitted, role, all, socket, &software).await;
-    if let Some(words) = end.last_words() {
-        socket.close(words).await;
-    }
+    end.tell(socket, is_passed_on).await;
 }
 
 async fn serve_page(
@@ -160,16 +212,14 @@ async fn serve_page(
 ) {
     stream.set_dead_after(timing::PACE_BUSY.dead);
     let socket = MessageSocket::accepted(WriteTimeout::new(stream), read).await;
-    let socket = ClientSocket::Page(socket, car.port);
+    let socket = ClientSocket::Page(socket, car.port, None);
     let (role, car_alone) = (caller.role(), PortRange::one(car.port));
     let guard = SessionGuard::new(context.registry.clone(), car_alone, role.may_run());
     let admitted = (caller, peer, permit, via);
-    let session = run(context, admitted, role, (guard, None), socket, "a page");
+    let session = run(context, admitted, role, (guard, None), socket, PAGE);
     // Another car may get the port next.
-    if let Some((end, socket)) = car.closed.run_until_cancelled(session).await
-        && let Some(words) = end.last_words()
-    {
-        socket.close(words).await;
+    if let Some((end, socket)) = car.closed.run_until_cancelled(session).await {
+        end.tell(socket, false).await;
     }
 }
 
@@ -202,7 +252,13 @@ async fn run(
     };
     let mesh = (elsewhere, via);
     let console = Console::new(context, socket, driver, guard, refused, permit, mesh);
-    let (end, socket) = console.run(caller.revoked()).await;
+    let other_rights = async {
+        tokio::select! {
+            why = caller.revoked() => why,
+            () = caller.fresh() => Revoked::Stale,
+        }
+    };
+    let (end, socket) = console.run(other_rights).await;
     tracing::info!(from = %peer, session = session.0, why = %end, "console down");
     (end, socket)
 }

@@ -50,19 +50,19 @@ pub(crate) enum ClientEnd {
 }
 
 impl ClientEnd {
-    /// The last message to the client, if one can reach it.
-    pub(crate) fn last_words(&self) -> Option<RouterToConsole> {
-        match self {
-            Self::Lost(_) => None,
-            Self::Refused(why) => {
-                let refused = Refused::new(RefusedReason::Denied, why);
-                Some(refusal(None, refused))
-            }
-            Self::GoAway { elsewhere } => Some(RouterToConsole::GoAway {
+    /// Tells the client, if it can be reached, and closes the connection. Another router that has passed the client
+    /// on is given a reason alone: words of one router are no answer to what the client asked of another.
+    pub(crate) async fn tell(&self, socket: ClientSocket, is_passed_on: bool) {
+        let words = match self {
+            Self::Lost(_) => return,
+            Self::Refused(why) if is_passed_on => return socket.close(None, why).await,
+            Self::Refused(why) => refusal(None, Refused::new(RefusedReason::Denied, why)),
+            Self::GoAway { elsewhere } => RouterToConsole::GoAway {
                 reconnect_after_ms: timing::millis(timing::COME_BACK_SPREAD.mul_f64(jitter())),
                 elsewhere: *elsewhere,
-            }),
-        }
+            },
+        };
+        socket.close(Some(words), "").await;
     }
 }
 
@@ -99,7 +99,7 @@ pub(crate) struct Console<'a> {
     watched: Option<u16>,
     /// A snapshot, whose parts are sent before any event, and the events since then.
     subscription: Subscription,
-    /// False until the other routers have told what they have.
+    /// False until the other routers have told what they have: then the console is shown all.
     is_whole: bool,
     elsewhere: Option<Box<CarsElsewhere>>,
     via: Option<Via>,
@@ -128,15 +128,20 @@ impl<'a> Console<'a> {
         let now = timing::now();
         let mut keepalive = Keepalive::new(PingMode::Always, now);
         keepalive.set_busy(true, now);
+        let mut subscription = guard.subscribe();
+        let mut elsewhere = elsewhere.map(Box::new);
+        if let Some(elsewhere) = &mut elsewhere {
+            elsewhere.all_here(subscription.snapshot.take(), 0);
+        }
         Self {
             context,
             person,
             refused,
             permit,
             watched: None,
-            subscription: guard.subscribe(),
+            subscription,
             is_whole: elsewhere.is_none(),
-            elsewhere: elsewhere.map(Box::new),
+            elsewhere,
             via,
             ticks: context.feed.ticks(),
             guard,
@@ -159,7 +164,11 @@ impl<'a> Console<'a> {
         let context = self.context;
         let end = tokio::select! {
             biased;
-            why = revoked => ClientEnd::Refused(why.to_string()),
+            why = revoked => match why {
+                // It may stop as soon as it is back, here or elsewhere.
+                Revoked::Stale => ClientEnd::GoAway { elsewhere: true },
+                _ => ClientEnd::Refused(why.to_string()),
+            },
             () = context.shutdown.closed.cancelled() => ClientEnd::GoAway {
                 elsewhere: !context.shutdown.handing_over.is_cancelled(),
             },
@@ -238,11 +247,11 @@ impl<'a> Console<'a> {
             match event {
                 Ok(event) if self.guard.sees(&event) => {
                     let event = Arc::unwrap_or_clone(event);
-                    let event = match &mut self.elsewhere {
+                    match &mut self.elsewhere {
                         Some(elsewhere) => elsewhere.here(event),
-                        None => Some(event),
-                    };
-                    if let Some(event) = event {
+                        None => self.push(RouterToConsole::Feed(event))?,
+                    }
+                    while let Some(event) = self.elsewhere.as_mut().and_then(|it| it.told()) {
                         self.push(RouterToConsole::Feed(event))?;
                     }
                 }
@@ -267,25 +276,29 @@ impl<'a> Console<'a> {
     /// Takes a new snapshot for a console that is too far behind.
     fn take_new_snapshot(&mut self, missed: u64) {
         self.missed = missed + self.subscription.events.len() as u64;
-        match &mut self.elsewhere {
-            Some(elsewhere) => elsewhere.gather(timing::now()),
-            None => self.subscription = self.guard.subscribe(),
-        }
         let (session, missed) = (self.person.driver.session.0, self.missed);
         tracing::debug!(session, missed, "console lags");
+        self.subscription = self.guard.subscribe();
+        if let Some(elsewhere) = &mut self.elsewhere {
+            elsewhere.all_here(self.subscription.snapshot.take(), self.missed);
+        }
     }
 
-    fn on_news(&mut self, news: News) -> Result<(), WebSocketError> {
-        match (news, &mut self.elsewhere) {
-            (News::Message(message), _) => self.socket.push(message)?,
-            (News::Picture, Some(elsewhere)) => {
-                let Subscription { snapshot, events } = self.guard.subscribe();
-                let (links, runs) = elsewhere.whole(snapshot.entries());
-                let snapshot = Snapshot::new(links, runs);
-                self.subscription = Subscription { snapshot, events };
+    fn on_news(&mut self, news: News) -> Result<(), ClientEnd> {
+        match news {
+            News::Message(message) => self.socket.push(message)?,
+            News::Here(message) => self.do_here(message)?,
+            News::Picture(links, runs) => {
+                self.subscription.snapshot = Snapshot::new(links, runs);
                 self.is_whole = true;
             }
-            (News::Picture, None) => {}
+            News::Missed(missed) => {
+                let DriverSession {
+                    driver, key, role, ..
+                } = &self.person;
+                let part = Snapshot::missed(driver.session, key, *role, missed);
+                self.socket.push(part)?;
+            }
         }
         Ok(())
     }
@@ -323,7 +336,10 @@ impl<'a> Console<'a> {
             SocketEvent::Message(message) => self.on_message(message),
             SocketEvent::Pong(payload) => {
                 let rtt = self.pings.round_trip(&payload, timing::now());
-                self.person.rtt = rtt.or(self.person.rtt);
+                // Of one that another router passes on this is the way to that router.
+                if self.via.is_none() {
+                    self.person.rtt = rtt.or(self.person.rtt);
+                }
                 Ok(())
             }
             SocketEvent::Ping | SocketEvent::Writable => Ok(()),
@@ -353,3 +369,6 @@ async fn news(elsewhere: Option<&mut CarsElsewhere>, may: (bool, bool)) -> News 
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests;

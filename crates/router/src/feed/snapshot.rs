@@ -30,9 +30,30 @@ impl Snapshot {
         }
     }
 
-    /// All that it still has.
-    pub(crate) fn entries(self) -> (Vec<LinkInfo>, Vec<Arc<RunInfo>>) {
-        (self.links.collect(), self.runs.collect())
+    /// Takes all that it still has: nothing of it is to be sent.
+    pub(crate) fn take(&mut self) -> (Vec<LinkInfo>, Vec<Arc<RunInfo>>) {
+        self.begun = true;
+        let (links, runs) = (self.links.by_ref(), self.runs.by_ref());
+        (links.collect(), runs.collect())
+    }
+
+    /// Says only that a console with this session, key and role has `missed` this many events.
+    pub(crate) fn missed(
+        session: SessionId,
+        key: &Text,
+        role: Role,
+        missed: u64,
+    ) -> RouterToConsole {
+        RouterToConsole::Snapshot {
+            first: false,
+            last: false,
+            session,
+            key: key.clone(),
+            role,
+            missed,
+            links: List::default(),
+            runs: List::default(),
+        }
     }
 
     pub(crate) fn is_over(&self) -> bool {

@@ -25,6 +25,11 @@ pub(crate) fn unasked(headers: &HeaderMap, is_tls: bool) -> Option<&'static str>
     if is_of_another_site(headers, is_tls) {
         return Some(OTHER_SITE);
     }
+    unasked_ahead(headers)
+}
+
+/// Returns why the user did not make this request, if the browser made it ahead of time.
+pub(crate) fn unasked_ahead(headers: &HeaderMap) -> Option<&'static str> {
     is_ahead_of_time(headers)
         .then_some("the browser made this request ahead of time: open the address yourself")
 }

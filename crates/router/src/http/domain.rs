@@ -1,5 +1,6 @@
 //! Host names of cars below a router's domain.
 
+use std::fmt;
 use std::str::FromStr;
 
 use p2p_shared::names::LinkName;
@@ -19,6 +20,12 @@ pub struct Domain(String);
     "a domain is a host name such as cars.example.org: letters from a to z (xn--… for others), digits, dashes and dots, without http://, *. and a port"
 )]
 pub struct ParseDomainError;
+
+impl fmt::Display for Domain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
 
 impl FromStr for Domain {
     type Err = ParseDomainError;
@@ -72,6 +79,15 @@ impl Domain {
         };
         Some(named.unwrap_or_else(|_| at().map_or(HostedCar::NoLabel, HostedCar::At)))
     }
+
+    /// Returns the host name of the car with this name and service port.
+    pub(crate) fn host_of(&self, name: &LinkName, port: u16) -> String {
+        let (name, domain) = (name.folded(), self.as_str());
+        match is_label(name.as_str()) {
+            true => format!("{name}.{domain}"),
+            false => format!("{port}.{domain}"),
+        }
+    }
 }
 
 /// Returns true if this can be a part of a host name (RFC 1123, 2.1).
@@ -113,6 +129,19 @@ mod tests {
         ] {
             let host = format!("{part}.cars.example.org");
             assert_eq!(domain.car(&host), Some(HostedCar::NoLabel), "{host}");
+        }
+    }
+
+    #[test]
+    fn each_car_is_found_at_its_own_host_name() {
+        let domain: Domain = "cars.test".parse().unwrap();
+        for (name, host) in [("Red-2", "red-2.cars.test"), ("my_car", "9000.cars.test")] {
+            let name = name.parse().unwrap();
+            assert_eq!(domain.host_of(&name, 9000), host);
+            let car = domain.car(host);
+            assert!(
+                car == Some(HostedCar::Named(name.folded())) || car == Some(HostedCar::At(9000))
+            );
         }
     }
 

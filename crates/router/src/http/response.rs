@@ -1,7 +1,7 @@
 //! Form of every HTTP answer: status, headers, and for an error one sentence.
 
 use std::fmt::Write as _;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::combinators::UnsyncBoxBody;
@@ -58,6 +58,14 @@ pub struct Timing {
 }
 
 impl Timing {
+    /// The time since a request came, of which nothing was executed yet.
+    pub(crate) fn since(begun: Instant) -> Self {
+        Self {
+            link: timing::now().saturating_duration_since(begun),
+            exec: None,
+        }
+    }
+
     /// The text of the header, in milliseconds. Made without the formatter, which takes a fiftieth of
     /// the router's time for a run.
     fn text(&self) -> String {

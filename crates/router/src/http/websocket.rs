@@ -12,6 +12,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::http::connection;
 use crate::http::response::Problem;
+use crate::ops::shutdown::own;
 
 /// Answers with the response of a handshake, after which the connection is a WebSocket, and serves
 /// it in a task of the tracker: `serve` gets the connection and the bytes after the request.
@@ -22,13 +23,13 @@ pub(crate) fn accept<F: Future<Output = ()> + Send + 'static>(
     serve: impl FnOnce(Transport, Vec<u8>) -> F + Send + 'static,
 ) -> Response<Bytes> {
     let upgrading = hyper::upgrade::on(&mut request);
-    tracker.spawn(async move {
+    tracker.spawn(own(async move {
         if let Ok(upgraded) = upgrading.await
             && let Some((stream, read)) = connection::downcast(upgraded)
         {
             serve(stream, read).await;
         }
-    });
+    }));
     response
 }
 

@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use p2p_shared::names::RunId;
 use p2p_shared::protocol::{MAX_OPEN_RUNS, RUN_WINDOW, RunReport, cost};
 use p2p_shared::timing;
@@ -119,6 +120,13 @@ impl LinkHandle {
     pub(crate) async fn ask_run(&self, run: RunId) -> Result<Option<RunReport>, NoAnswer> {
         let (reply, answer) = oneshot::channel();
         self.send(ToLink::AskRun(run, reply));
+        within(ANSWER, answer).await?
+    }
+
+    /// Asks for the last part of the car's past, as lines of JSON.
+    pub(crate) async fn ask_past(&self, last: Duration) -> Result<Bytes, NoAnswer> {
+        let (reply, answer) = oneshot::channel();
+        self.send(ToLink::AskPast(last, reply));
         within(ANSWER, answer).await?
     }
 

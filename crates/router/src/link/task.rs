@@ -21,9 +21,11 @@ use crate::link::command_lists::CommandLists;
 use crate::link::end::{LinkEnd, ProtocolViolation, closed_by};
 use crate::link::handle::LinkHandle;
 use crate::link::inner_clock::InnerClock;
+use crate::link::past_queries::PastQueries;
 use crate::link::priority_queue::Outgoing;
 use crate::link::run_queries::RunQueries;
 use crate::link::runs::Runs;
+use crate::link::silence::Silence;
 use crate::link::work::ToLink;
 use crate::net::leaky_bucket::LeakyBucket;
 use crate::net::{address_text, limits};
@@ -59,7 +61,9 @@ pub(crate) struct LinkTask<O> {
     inputs: VecDeque<Input>,
     listings: CommandLists,
     questions: RunQueries,
+    pasts: PastQueries,
     pings: PingClock,
+    silence: Silence,
     /// Motion events and ticks of the last second.
     motion_events: LeakyBucket,
     ticks: LeakyBucket,
@@ -95,7 +99,9 @@ impl<O: LinkObserver> LinkTask<O> {
             inputs: VecDeque::new(),
             listings: CommandLists::default(),
             questions: RunQueries::default(),
+            pasts: PastQueries::default(),
             pings: PingClock::new(now),
+            silence: Silence::default(),
             motion_events: LeakyBucket::default(),
             ticks: LeakyBucket::default(),
         }
@@ -142,10 +148,17 @@ impl<O: LinkObserver> LinkTask<O> {
                     let why = format!("silent for {} s", silence.as_secs());
                     return Err(LinkEnd::Lost(why));
                 }
-                Some(Due::Ping) => self.socket.push_ping(self.pings.payload(now))?,
+                Some(Due::Ping) => self.ping(now)?,
                 None => {}
             }
-            let timer = tokio::time::sleep_until(self.keepalive.next().into());
+            let are_wanted = self.handle.drive().wants_ticks();
+            self.silence.expect_ticks(are_wanted, now);
+            if let Some(silence) = self.silence.poll(now) {
+                self.observer.on_silence(self.handle.id(), silence);
+            }
+            let next = self.keepalive.next();
+            let next = self.silence.next().map_or(next, |told| told.min(next));
+            let timer = tokio::time::sleep_until(next.into());
             let has_room = self.socket.has_room();
             self.is_crowded &= !has_room;
             tokio::select! {
@@ -190,6 +203,11 @@ impl<O: LinkObserver> LinkTask<O> {
         }
     }
 
+    fn ping(&mut self, now: Instant) -> Result<(), WebSocketError> {
+        self.silence.owed(now);
+        self.socket.push_ping(self.pings.payload(now))
+    }
+
     /// Returns true if something waits that goes ahead of what has arrived.
     fn has_more_to_send(&self) -> bool {
         !self.inputs.is_empty() || !self.work.is_empty() || self.handle.drive().has_stop()
@@ -200,6 +218,7 @@ impl<O: LinkObserver> LinkTask<O> {
             || !self.work.is_empty()
             || !self.listings.is_idle()
             || !self.questions.is_idle()
+            || !self.pasts.is_idle()
             || self.handle.drive().is_watched();
         if let Some(pace) = self.keepalive.set_busy(busy, now) {
             self.socket.get_ref().stream().set_dead_after(pace.dead);
@@ -247,6 +266,10 @@ impl<O: LinkObserver> LinkTask<O> {
                     self.socket.push(&RouterToInner::AskRun { run })?;
                 }
             }
+            ToLink::AskPast(last, reply) => {
+                let question = self.pasts.ask(last, reply);
+                self.ask_for_past(question)?;
+            }
             ToLink::Notice(message) => self.socket.push(&RouterToInner::Notice {
                 message: Text::new(message),
             })?,
@@ -282,6 +305,15 @@ impl<O: LinkObserver> LinkTask<O> {
             Some(request) => self.socket.push(&RouterToInner::ListCommands { request }),
             None => Ok(()),
         }
+    }
+
+    fn ask_for_past(&mut self, question: Option<(u64, Duration)>) -> Result<(), WebSocketError> {
+        let Some((request, last)) = question else {
+            return Ok(());
+        };
+        let last_ms = timing::millis(last);
+        self.socket
+            .push(&RouterToInner::AskPast { request, last_ms })
     }
 
     /// Sends a piece of the front run's input, if there is one, and after the last piece the run
@@ -351,11 +383,16 @@ impl<O: LinkObserver> LinkTask<O> {
         if !matches!(event, SocketEvent::Writable) {
             self.keepalive.on_traffic(now);
             self.handle.heard(now);
+            // The pong tells consoles that the silence is over.
+            if self.silence.heard() {
+                self.ping(now)?;
+            }
         }
         match event {
             SocketEvent::Message(message) => self.on_message(message)?,
             SocketEvent::Pong(payload) => {
                 if let Some(rtt) = self.pings.round_trip(&payload, now) {
+                    self.silence.measured(rtt);
                     self.observer.on_round_trip(rtt);
                 }
             }
@@ -416,6 +453,14 @@ impl<O: LinkObserver> LinkTask<O> {
             } => {
                 let next = (self.listings).answer(&self.name, request, commands, more)?;
                 self.ask_for_list(next)?;
+            }
+            InnerToRouter::Past {
+                request,
+                lines,
+                more,
+            } => {
+                let next = self.pasts.answer(request, &lines, more)?;
+                self.ask_for_past(next)?;
             }
             InnerToRouter::Run { run, report } => self.questions.answer(run, report.as_ref()),
             InnerToRouter::Motion(event) => {

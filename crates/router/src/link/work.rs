@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use p2p_shared::names::RunId;
 use p2p_shared::protocol::RunReport;
 use tokio::sync::oneshot;
@@ -45,5 +46,6 @@ pub(crate) enum ToLink {
     Cancel(RunId),
     List(oneshot::Sender<Arc<CommandList>>),
     AskRun(RunId, oneshot::Sender<Result<Option<RunReport>, NoAnswer>>),
+    AskPast(Duration, oneshot::Sender<Result<Bytes, NoAnswer>>),
     Notice(String),
 }

@@ -84,13 +84,17 @@ impl Mesh {
         })
     }
 
-    /// Waits for the first news of the others, if nobody is known to hold this port.
+    /// Waits for the first news of the others, if nobody is known to hold this port, or this router since before
+    /// its start: another may have given the car a link since.
     async fn news(&self, port: u16) {
         let end = tokio::time::Instant::now() + NEWS;
         loop {
             let is_informed = {
                 let state = self.state.read();
-                state.directory.holder(port).is_some() || state.is_informed(timing::now())
+                let holder = state.directory.holder(port);
+                let is_known = holder
+                    .is_some_and(|(start, it)| start != self.start || it.record.link.is_some());
+                is_known || state.is_informed(timing::now())
             };
             if is_informed || tokio::time::Instant::now() >= end {
                 return;

@@ -9,12 +9,14 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context as _, bail, ensure};
 use clap::Subcommand;
 use data_encoding::HEXLOWER;
+use p2p_shared::invitation::Invitation;
 use p2p_shared::key::Fingerprint;
 use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
 
+use crate::auth::invites::{self, Purpose};
+use crate::auth::key_store::HeardNote;
 use crate::mesh::id::MemberAddress;
-use crate::mesh::invite::{self, Invitation};
 use crate::mesh::join;
 use crate::mesh::secret::{MeshSecret, SECRET_BYTES};
 use crate::ops::state_file::{MESH_FILE, StateFile};
@@ -25,7 +27,6 @@ const MAX_FILE: u64 = 4096;
 const VERSION: u32 = 1;
 
 /// Sentence about a program that was built without the feature `mesh`.
-#[cfg(not(feature = "mesh"))]
 pub(crate) const NOT_BUILT: &str =
     "this p2p-router was built without the mesh (cargo build --features mesh)";
 
@@ -39,7 +40,7 @@ pub struct MeshConfig {
     /// How the other members reach this one's main port; `None`: by this host's name.
     pub address: Option<MemberAddress>,
     pub secret: MeshSecret,
-    /// Time without another member after which no key is taken; `None`: keys are taken for ever.
+    /// Time without another member after which keys may only stop cars; `None`: keys are taken for ever.
     pub keys_stale: Option<Duration>,
 }
 
@@ -89,12 +90,16 @@ impl fmt::Debug for ServerUrl {
 pub enum MeshCommand {
     /// Make a mesh: write its secret into the state directory
     New,
-    /// Print a line by which one other router can join, within 15 minutes
+    /// Print an invitation by which one other router can join, within 15 minutes
     Invite,
-    /// Join the mesh of the router that printed this line: fetch its secret, keys and certificate
-    Join {
-        /// What `mesh invite` printed; better left out: then it is asked for, and gets into no list of processes
-        line: Option<String>,
+    /// Join the mesh of the router that printed an invitation, which is read from standard input: fetch its secret,
+    /// keys and certificate
+    Join,
+    /// Forget a router that is gone for good: `key revoke` names it no more
+    Forget {
+        /// How the others reached it
+        #[arg(value_name = "HOST:PORT")]
+        router: MemberAddress,
     },
 }
 
@@ -116,7 +121,7 @@ pub(crate) fn read_secret(state_dir: &Path) -> anyhow::Result<MeshSecret> {
     let path = file.path().display();
     let Some(text) = file.read(MAX_FILE)? else {
         bail!(
-            "--mesh: there is no {path}: make a mesh with `p2p-router mesh new`, or join one with the line that `p2p-router mesh invite` prints on a router that is in it"
+            "--mesh: there is no {path}: make a mesh with `p2p-router mesh new`, or join one by the invitation that `p2p-router mesh invite` prints on a router that is in it"
         );
     };
     let content: MeshFile =
@@ -146,34 +151,38 @@ pub fn run(
     address: impl FnOnce() -> anyhow::Result<MemberAddress>,
     fingerprint: impl FnOnce() -> anyhow::Result<Option<Fingerprint>>,
 ) -> anyhow::Result<()> {
+    ensure!(cfg!(feature = "mesh"), NOT_BUILT);
     match command {
         MeshCommand::New => make(state_dir),
         MeshCommand::Invite => {
             read_secret(state_dir)?;
             let (router, fingerprint) = (address()?, fingerprint()?);
-            let line = Invitation {
-                token: invite::make(state_dir, SystemTime::now())?,
-                router,
-                fingerprint,
-            };
-            writeln!(io::stdout(), "{}", line.expose())?;
+            let code = invites::make(state_dir, Purpose::Mesh, SystemTime::now())?;
+            let invitation = Invitation::new(code, router.0, fingerprint);
+            writeln!(io::stdout(), "{}", invitation.expose())?;
             say(
-                "this line is good for 15 minutes, once, and whoever has it gets the secret of the mesh. On the other router's host, as its user, run p2p-router mesh join, and paste it",
+                "this invitation is good for 15 minutes, once, and whoever has it gets the secret of the mesh. On the other router's host, as its user, run p2p-router mesh join, and paste it",
             );
             Ok(())
         }
-        MeshCommand::Join { line } => {
-            let line = line.clone().map_or_else(read_line, Ok)?;
-            say(&join::join(&line.parse()?, state_dir)?);
+        MeshCommand::Join => {
+            say(&join::join(&read_line()?.parse()?, state_dir)?);
+            Ok(())
+        }
+        MeshCommand::Forget { router } => {
+            HeardNote::forget(state_dir, &router.to_string())?;
+            say(&format!(
+                "`key revoke` does not name {router} here any more"
+            ));
             Ok(())
         }
     }
 }
 
-/// Reads the line where no list of processes and no shell history gets it.
+/// Reads the invitation where no list of processes and no shell history gets it.
 fn read_line() -> io::Result<String> {
     if io::stdin().is_terminal() {
-        say("paste the line that `p2p-router mesh invite` printed, and press Enter:");
+        say("paste the invitation that `p2p-router mesh invite` printed, and press Enter:");
     }
     let mut line = String::new();
     io::stdin().read_line(&mut line)?;
@@ -207,7 +216,7 @@ fn make(state_dir: &Path) -> anyhow::Result<()> {
     );
     say(&format!(
         "the secret of the mesh is in {path}.\n\
-         Start this router with --mesh nats://HOST:4222 --mesh-address HOST:PORT, and let each other one join with the line that `p2p-router mesh invite` prints here"
+         Start this router with --mesh nats://HOST:4222 --mesh-address HOST:PORT, and let each other one join by an invitation, which `p2p-router mesh invite` prints here"
     ));
     Ok(())
 }

@@ -15,6 +15,7 @@ use hyper::body::Incoming;
 use hyper::upgrade::Upgraded;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
+use p2p_shared::names::LinkName;
 use p2p_shared::net::transport::Transport;
 use parking_lot::Mutex;
 use prometheus_client::encoding::EncodeLabelSet;
@@ -117,6 +118,8 @@ pub(crate) enum Passed {
     Answer(Response<Incoming>, Exchange),
     /// The member says that it does not hold the port. Nothing was handed to a link.
     NotThere,
+    /// The member says that the port's car is not called so any more. Nothing was handed to a link.
+    OtherName,
     /// The connection was closed before the member read the request, and so much of its body had been taken
     /// that it can't be sent on another. Nothing was handed to a link.
     NotAgain,
@@ -176,7 +179,7 @@ impl Hops {
         let passed = exchange::pass_on(&self.peer(to), passed_on, request, upload).await;
         let result = match &passed {
             Passed::Answer(..) => &self.results.answered,
-            Passed::NotThere => &self.results.not_there,
+            Passed::NotThere | Passed::OtherName => &self.results.not_there,
             Passed::NotAgain => &self.results.not_again,
             Passed::Unreachable(_) => &self.results.not_reached,
             Passed::Lost => &self.results.lost,
@@ -191,9 +194,15 @@ impl Hops {
         peer.and_then(|peer| peer.state.lock().round_trip)
     }
 
-    /// Opens the stream of the pictures of this port's car, a WebSocket, if the member has the car.
-    pub(crate) async fn watch(&self, to: &Member, port: u16) -> Option<Watched> {
-        exchange::watch(&self.peer(to), port).await
+    /// Opens the stream of the pictures of this port's car, a WebSocket, if the member has the car, by this name
+    /// if there is one. It ends when the car is called otherwise.
+    pub(crate) async fn watch(
+        &self,
+        to: &Member,
+        port: u16,
+        name: Option<&LinkName>,
+    ) -> Option<Watched> {
+        exchange::watch(&self.peer(to), port, name).await
     }
 
     /// Number of requests that are under way.

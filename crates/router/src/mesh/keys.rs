@@ -1,6 +1,6 @@
 //! Tells the other members what this router knows of keys, and hears what they know.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use p2p_shared::timing;
 
@@ -18,14 +18,19 @@ impl Mesh {
 
     /// What this router knows of keys, as it was told.
     pub(crate) fn keys(&self) -> Option<KeyDigests> {
-        self.state.read().keys()
+        self.state.read().members.own_keys
     }
 
-    /// Notes what a member that was reached knows of keys.
-    pub(crate) fn told_keys(&self, member: Start, keys: KeyDigests) {
+    /// Notes what a member knows of keys that was asked at this time.
+    pub(crate) fn told_keys(&self, member: Start, keys: KeyDigests, asked_at: Instant) {
         let mut state = self.state.write();
-        state.members.told_keys(member, keys, timing::now());
+        state.members.told_keys(member, keys, asked_at);
         self.tell_key_news(&mut state);
+    }
+
+    /// Notes that all is known here of which this member told by these digests.
+    pub(crate) fn merged_keys(&self, member: Start, told: Option<KeyDigests>) {
+        self.state.write().members.merged_keys(member, told);
     }
 
     pub(super) fn tell_key_news(&self, state: &mut State) {
@@ -39,13 +44,25 @@ impl Mesh {
         self.key_news.notified().await;
     }
 
-    /// For how long no other member has told what it knows of keys.
-    pub(crate) fn alone_for(&self) -> Duration {
-        let heard_at = self.state.read().members.heard_at();
-        timing::now().saturating_duration_since(heard_at)
+    /// When another member was last known to know the same keys.
+    pub(crate) fn keys_agreed_at(&self) -> Option<Instant> {
+        self.state.read().members.agreed_at
     }
 
-    /// What all other routers of the mesh know of keys.
+    /// Takes over from a previous router when another member was last known to know the same keys.
+    pub(crate) fn set_keys_agreed_at(&self, at: Option<Instant>) {
+        self.state.write().members.agreed_at = at;
+    }
+
+    /// Returns true if no other member was known to know the same keys for this time, or since the start.
+    pub(crate) fn are_keys_stale(&self, limit: Duration) -> bool {
+        let is_over = |at| timing::now().saturating_duration_since(at) > limit;
+        let are_stale = self.keys_agreed_at().is_none_or(is_over);
+        self.metrics.keys_stale.set(are_stale.into());
+        are_stale
+    }
+
+    /// What the other routers of the mesh know of keys.
     pub(crate) fn told(&self) -> Vec<ToldKeys> {
         self.state.read().members.told(timing::now())
     }

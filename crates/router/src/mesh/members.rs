@@ -13,7 +13,7 @@ use p2p_shared::os::random_u64;
 use p2p_shared::timing;
 
 use crate::mesh::id::{MemberAddress, MemberId, Start};
-use crate::mesh::message::{Alive, Heard};
+use crate::mesh::message::{Alive, Heard, KeyDigests};
 use crate::mesh::seal::StartKey;
 
 mod keys;
@@ -52,10 +52,9 @@ pub(crate) struct Members {
     is_awaited: bool,
     /// The bus is down, or was so until this moment less [`AWAY`]: silence means nothing.
     deaf_until: Option<Instant>,
-    /// Members that are gone, and when each was heard last.
-    gone: BTreeMap<String, Instant>,
-    /// When any member was heard last.
-    heard_at: Instant,
+    /// What this member knows of keys, and when another one was last known to know the same.
+    pub own_keys: Option<KeyDigests>,
+    pub agreed_at: Option<Instant>,
     /// Somebody has told of other keys.
     have_keys_changed: bool,
 }
@@ -73,8 +72,8 @@ impl Members {
             strangers: BTreeMap::new(),
             is_awaited: false,
             deaf_until: None,
-            gone: BTreeMap::new(),
-            heard_at: now,
+            own_keys: None,
+            agreed_at: None,
             have_keys_changed: false,
         })
     }
@@ -94,6 +93,12 @@ impl Members {
 
     pub(crate) fn present(&self) -> impl Iterator<Item = &Member> {
         self.all().filter(|member| !member.is_away())
+    }
+
+    /// Returns true if this start of a member will never say anything more, as far as is known.
+    pub(crate) fn is_over(&self, start: Start) -> bool {
+        let known = self.known.get(&start);
+        known.is_none_or(|known| known.has_left || known.is_replaced)
     }
 
     /// Revision and digest that a member told of its table last.
@@ -132,7 +137,6 @@ impl Members {
     pub(crate) fn alive(&mut self, of: Start, alive: &Alive, now: Instant) -> Option<MemberEvent> {
         let known = self.known.get_mut(&of)?;
         self.have_keys_changed |= known.member.keys != alive.keys;
-        self.heard_at = now;
         let was_away = known.member.is_away();
         known.hear(alive, now);
         let member = was_away.then(|| known.member.clone())?;
@@ -151,10 +155,7 @@ impl Members {
         now: Instant,
     ) -> Option<MemberEvent> {
         self.is_awaited = true;
-        let challenges = [self.challenge, self.challenge_before];
-        let mut heard = alive.heard.iter().filter(|heard| heard.start == self.own);
-        let is_fresh = heard.any(|heard| challenges.contains(&heard.challenge));
-        if !is_fresh || self.known.len() >= MOST {
+        if !self.is_fresh(alive) || self.known.len() >= MOST {
             self.strangers.insert(of, (alive.challenge, now));
             if self.strangers.len() > MOST_STRANGERS {
                 let oldest = self.strangers.iter().min_by_key(|(_, (_, at))| *at);
@@ -168,10 +169,15 @@ impl Members {
         let known = Known::new(of, number, key, alive, now);
         let member = known.member.clone();
         self.known.insert(of, known);
-        self.gone.remove(&member.address.to_string());
-        self.heard_at = now;
         self.have_keys_changed = true;
         Some(MemberEvent::Joined(member))
+    }
+
+    /// Returns true if this was said by one who has heard this member's challenge lately.
+    fn is_fresh(&self, alive: &Alive) -> bool {
+        let challenges = [self.challenge, self.challenge_before];
+        let mut heard = alive.heard.iter().filter(|heard| heard.start == self.own);
+        heard.any(|heard| challenges.contains(&heard.challenge))
     }
 
     /// Notes that a member has said that it ends.
@@ -266,7 +272,7 @@ impl Members {
         };
         let over = self.known.iter().filter(|(_, known)| is_over(known));
         let over: Vec<Start> = over.map(|(start, _)| *start).collect();
-        let (mut events, mut gone) = (Vec::new(), Vec::new());
+        let mut events = Vec::new();
         self.known.retain(|start, known| {
             if known.silence(now) >= AWAY {
                 events.extend(known.go_away(known.heard_at));
@@ -274,16 +280,9 @@ impl Members {
             let is_over = over.contains(start);
             if is_over {
                 events.push(MemberEvent::Gone(known.member.clone()));
-                gone.push((known.member.address.to_string(), known.told_at));
             }
             !is_over
         });
-        for (router, at) in gone {
-            let is_back = (self.known.values()).any(|it| it.member.address.to_string() == router);
-            if !is_back && self.gone.len() < MOST {
-                self.gone.insert(router, at);
-            }
-        }
         events
     }
 

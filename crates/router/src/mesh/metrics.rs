@@ -10,6 +10,7 @@ use crate::ops::metrics::Metrics;
 pub(crate) struct MeshMetrics {
     pub members: Gauge,
     pub bus_up: Gauge,
+    pub keys_stale: Gauge,
     pub dropped: Counter,
     pub refused: Counter,
     links: Gauge,
@@ -24,6 +25,10 @@ impl MeshMetrics {
                 "Members of the mesh that are present, with this one",
             ),
             bus_up: all.add("mesh_bus_up", "1 while the mesh's bus is up"),
+            keys_stale: all.add(
+                "mesh_keys_stale",
+                "1 while keys may only stop cars (--mesh-keys-stale)",
+            ),
             dropped: all.add(
                 "mesh_messages_dropped",
                 "Messages to other members that were dropped",

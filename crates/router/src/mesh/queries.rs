@@ -7,6 +7,7 @@ use p2p_shared::names::{Identity, InstanceId, LinkName};
 use p2p_shared::timing;
 
 use crate::mesh::Mesh;
+use crate::mesh::id::Start;
 use crate::mesh::members::Member;
 use crate::mesh::record::{HeldState, PortRecord};
 use crate::net::client_net::QuotaOwner;
@@ -38,6 +39,20 @@ impl Mesh {
             record: entry.record.clone(),
             since: entry.since,
         })
+    }
+
+    /// Returns true if another member's record of this port counts.
+    pub(crate) fn is_elsewhere(&self, port: u16) -> bool {
+        self.state.read().directory.holder_elsewhere(port).is_some()
+    }
+
+    /// The member that has this port open, this one too, and the epoch of its link.
+    pub(crate) fn holder(&self, port: u16) -> Option<(Start, Option<u64>)> {
+        let state = self.state.read();
+        let (start, entry) = state.directory.holder(port)?;
+        let record = &entry.record;
+        let epoch = record.link.map(|link| link.epoch.number());
+        (record.state != HeldState::Kept).then_some((start, epoch))
     }
 
     /// All ports that other members hold, but those that are closed.

@@ -63,7 +63,6 @@ pub(crate) struct State {
     pub members: Members,
     pub claims: Claims,
     pub load: Load,
-    keys: Option<KeyDigests>,
     secret: MeshSecret,
     address: MemberAddress,
     started: u64,
@@ -102,7 +101,6 @@ impl State {
             members: Members::new(start, now.instant)?,
             claims: Claims::default(),
             load: Load::default(),
-            keys: None,
             secret,
             address,
             started: now.clock,
@@ -203,7 +201,7 @@ impl State {
             Some(MemberEvent::Away(member)) => {
                 self.claims.away(member.start);
                 self.inflow.forget(member.start);
-                self.touch_all(member.start);
+                self.touch_all(member.start, now.instant);
             }
             Some(MemberEvent::Gone(member)) => self.bury(member, now.instant),
             _ => {}
@@ -220,13 +218,9 @@ impl State {
 
     /// Tells the others, at once, what this router knows of keys.
     pub(crate) fn set_keys(&mut self, keys: KeyDigests) {
-        if self.keys.replace(keys) != Some(keys) {
+        if self.members.own_keys.replace(keys) != Some(keys) {
             self.alive_at = None;
         }
-    }
-
-    pub(crate) fn keys(&self) -> Option<KeyDigests> {
-        self.keys
     }
 
     pub(crate) fn drain(&mut self) {
@@ -259,7 +253,7 @@ impl State {
             consoles: self.load.consoles,
             rev: own.rev,
             digest: own.digest,
-            keys: self.keys,
+            keys: self.members.own_keys,
             challenge,
             heard: heard.into_iter().collect(),
         };

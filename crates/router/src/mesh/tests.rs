@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::hub::{Faults, Hub};
-use super::message::{Message, Topic};
+use super::message::{KeyDigests, Message, Topic};
 use super::record::{HeldState, LinkStamp};
 use super::*;
 use crate::net::client_net::QuotaOwner;

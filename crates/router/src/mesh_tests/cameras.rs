@@ -23,7 +23,12 @@ fn camera(place: &Place) -> Vec<String> {
 }
 
 async fn inner_at(place: &Place, port: u16) -> p2p_inner::Inner {
+    inner_called(place, port, "car").await
+}
+
+async fn inner_called(place: &Place, port: u16, name: &str) -> p2p_inner::Inner {
     let config = p2p_inner::Config {
+        name: name.parse().unwrap(),
         camera: Some(camera(place)),
         ..place.inner_config("one", port)
     };
@@ -39,7 +44,11 @@ struct Page(WebSocketStream<TcpStream>);
 
 impl Page {
     async fn open(place: &Place, port: u16) -> Self {
-        let request = format!("ws://{}:{port}/frames", place.address);
+        Self::at(place, port, &place.address.to_string()).await
+    }
+
+    async fn at(place: &Place, port: u16, host: &str) -> Self {
+        let request = format!("ws://{host}:{port}/frames");
         let request = request.into_client_request().unwrap();
         let stream = TcpStream::connect((place.address, port)).await.unwrap();
         let opening = tokio_tungstenite::client_async(request, stream);
@@ -178,6 +187,57 @@ async fn a_holder_that_is_lost_is_said_and_its_pictures_come_again() {
     assert!(soon("the page is told", away).await);
     holder.line.set(Passing::Open);
     assert!(page.picture().await.is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn by_an_old_name_nobody_sees_whose_camera_that_was() {
+    let reserved = ReservedPort::new();
+    let port = reserved.port;
+    let hub = Hub::new(1);
+    // It knows no host names of its own.
+    let holder = Place::start(2, &hub).await;
+    let by_name = Config {
+        domain: Some("cars.test".parse().unwrap()),
+        service_ports: "none".parse().unwrap(),
+        ..config(3)
+    };
+    let other = Place::with(by_name, [7; 32], &hub).await;
+    for place in [&holder, &other] {
+        place.knows(1).await;
+    }
+    let red = inner_called(&holder, port, "Red").await;
+    let main_port = other.router.address().port();
+    let shown = async |host: &str| {
+        let request = format!(
+            "GET /frame.jpg HTTP/1.1\r\nHost: {host}.cars.test\r\nConnection: close\r\n\r\n"
+        );
+        other.ask(main_port, &request).await
+    };
+    let name = "red".parse().unwrap();
+    let registry = &other.context().registry;
+    until("the car is known", || !registry.named(&name).is_empty()).await;
+    let mut page = Page::at(&other, main_port, "red.cars.test").await;
+    assert!(page.picture().await.is_some());
+    // Nobody hears of its new name.
+    let start = holder.context().mesh.as_ref().unwrap().start();
+    hub.set_side(start, 1);
+    soon("the inner ends", red.shut_down()).await;
+    let _blue = inner_called(&holder, port, "blue").await;
+    until("the stream has ended", || viewers(&holder) == 0).await;
+    let said = shown("red").await;
+    assert_eq!(said.fate(), (503, "no"), "{said:?}");
+    // Its port is its own, whatever it is called.
+    let said = shown(&port.to_string()).await;
+    assert_eq!(said.fate(), (200, "no"), "{said:?}");
+    hub.set_side(start, 0);
+    let name = "blue".parse().unwrap();
+    until("the new name is known", || {
+        !registry.named(&name).is_empty()
+    })
+    .await;
+    let said = shown("blue").await;
+    assert_eq!(said.fate(), (200, "no"), "{said:?}");
+    while page.picture().await.is_some() {}
 }
 
 /// Behind one address for all routers the pictures find the one that has the link.

@@ -33,6 +33,7 @@ pub(super) fn hello(port: u16, identity: &str, instance: u64) -> LinkHello {
         },
         camera: false,
         dial: 0,
+        past: false,
     }
 }
 
@@ -310,6 +311,24 @@ async fn a_port_that_something_else_had_for_a_moment_is_opened_once_that_is_gone
     b.serves(port).await;
     assert!(registry.not_opened().is_empty());
     drop(held);
+}
+
+#[tokio::test]
+async fn cars_that_ask_for_any_port_do_not_all_get_the_lowest_that_is_free() {
+    let hub = Hub::new(1);
+    let place = Place::start(2, &hub).await;
+    let mut ports = Vec::new();
+    for identity in ["one", "two", "three", "four"] {
+        let hello = hello(0, identity, 1);
+        let claim = Claim {
+            // No kernel chooses one of these.
+            ports: Some(PortRange::CARS),
+            ..claim_of(&hello)
+        };
+        let granted = place.context().registry.claim_everywhere(claim).await;
+        ports.push(granted.unwrap().car.port);
+    }
+    assert!(!ports.is_sorted(), "{ports:?}");
 }
 
 #[tokio::test]

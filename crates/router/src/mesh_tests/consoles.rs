@@ -232,32 +232,37 @@ async fn the_cars_of_a_router_that_never_comes_back_go() {
 }
 
 #[tokio::test]
-async fn whoever_misses_events_of_either_router_is_shown_all_again() {
-    let (holder, other, _inner, port, _reserved) = two().await;
-    let second = ReservedPort::new();
+async fn whoever_misses_events_is_told_so_and_a_router_that_hangs_holds_up_nothing() {
+    let hub = Hub::new(1);
+    let [holder, other, silent] = Place::three(&hub).await;
+    let (port, second) = (ReservedPort::new(), ReservedPort::new());
+    let _first = holder.inner("one", port.port).await;
     let _second = other.inner("two", second.port).await;
+    let (port, second) = (port.port, second.port);
+    other.serves(port).await;
     for name in ["forward", "stop"] {
         holder.script(name, "");
     }
     let mut desk = Desk::at(&other).await;
     desk.arms(port).await;
-    for (at, flooded) in [(&other, second.port), (&holder, port)] {
-        let before = desk.snapshots;
+    silent.line.set(Passing::Frozen);
+    for (at, flooded) in [(&other, second), (&holder, port)] {
+        let before = desk.missed;
         // Nobody has a turn in between.
         for rtt_us in 0..5000 {
             at.context().feed.publish(|| FeedEvent::Rtt {
                 service_port: flooded,
                 rtt_us,
                 hop_us: None,
+                silent_ms: None,
             });
         }
-        desk.until("all again", |desk| desk.snapshots > before)
-            .await;
-        assert_eq!(desk.links.len(), 2);
-        assert!(desk.is_up(port) && desk.is_up(second.port));
+        desk.until("it is told", |desk| desk.missed > before).await;
+        assert!(desk.is_up(port) && desk.is_up(second));
         assert!(desk.drives(port));
         desk.moves(port).await;
     }
+    assert_eq!((desk.snapshots, desk.links.len()), (1, 2));
 }
 
 #[tokio::test]

@@ -27,6 +27,8 @@ pub(super) struct Desk {
     /// Answers to requests.
     pub answers: Vec<RouterToConsole>,
     pub snapshots: usize,
+    /// Events that it was not told.
+    pub missed: u64,
     pub hops_us: Vec<u32>,
     presses: u64,
 }
@@ -57,6 +59,7 @@ impl Desk {
             refused: Vec::new(),
             answers: Vec::new(),
             snapshots: 0,
+            missed: 0,
             hops_us: Vec::new(),
             presses: 0,
         };
@@ -89,8 +92,10 @@ impl Desk {
                 session,
                 links,
                 runs,
+                missed,
                 ..
             } => {
+                self.missed += missed;
                 if first {
                     self.links.clear();
                     self.runs.clear();

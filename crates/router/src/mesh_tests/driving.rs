@@ -209,7 +209,8 @@ async fn late_news_of_another_router_take_no_car_from_here() {
     let (holder, other, _inner, port, _reserved) = two().await;
     let ledger = drivable(&holder);
     let mut desk = Desk::at(&holder).await;
-    let link = Box::new(desk.links[&port].clone());
+    let mut link = Box::new(desk.links[&port].clone());
+    link.epoch = link.epoch.map(|epoch| epoch - 1);
     let feed = other.context().feed.clone();
     // The other had it before, and its word was on the way for long.
     feed.publish(|| FeedEvent::Link(link));

@@ -1,24 +1,26 @@
-//! Routers that join a mesh by the line that one of it has made.
+//! Routers that join a mesh by the invitation that one of it has made.
 
 use std::path::Path;
 use std::time::SystemTime;
 
-use p2p_shared::key::{Fingerprint, Role};
+use p2p_shared::invitation::Invitation;
+use p2p_shared::invitation::post::Redeemer;
+use p2p_shared::key::{Fingerprint, InviteCode, Role};
 
 use super::keys::Keyed;
 use crate::auth::certificate::Certificate;
+use crate::auth::invites::{self, Purpose};
 use crate::auth::key_store::KeyFile;
 use crate::mesh::config;
 use crate::mesh::hub::Hub;
-use crate::mesh::invite::{self, Invitation};
 use crate::mesh::join::join;
 
 fn invitation(of: &Keyed) -> Invitation {
-    Invitation {
-        token: invite::make(of.state.path(), SystemTime::now()).unwrap(),
-        router: of.place.line.address.to_string().parse().unwrap(),
-        fingerprint: of.certificate.fingerprint(),
-    }
+    Invitation::new(
+        invites::make(of.state.path(), Purpose::Mesh, SystemTime::now()).unwrap(),
+        of.place.line.address.to_string().parse().unwrap(),
+        of.certificate.fingerprint(),
+    )
 }
 
 /// Joins, and returns what is said.
@@ -29,7 +31,7 @@ async fn join_by(line: &Invitation, dir: &Path) -> Result<String, String> {
 }
 
 #[tokio::test]
-async fn who_has_the_line_gets_what_a_member_needs_once() {
+async fn who_is_invited_gets_what_a_member_needs_once() {
     let (hub, shared) = (Hub::new(1), tempfile::tempdir().unwrap());
     let member = Keyed::start(2, shared.path(), &hub).await;
     let key = member.key("car", Role::Link).await;
@@ -41,7 +43,7 @@ async fn who_has_the_line_gets_what_a_member_needs_once() {
     assert!(config::read_secret(&dir).is_ok());
     assert_eq!(KeyFile::in_dir(&dir).list().unwrap()[0].id, key.id());
     let certificate = Certificate::own(&dir).unwrap();
-    assert_eq!(certificate.fingerprint(), line.fingerprint);
+    assert_eq!(certificate.fingerprint(), member.certificate.fingerprint());
     let used = join_by(&line, other.path()).await.unwrap_err();
     assert!(used.contains("was used before"), "{used}");
     let again = join_by(&invitation(&member), &dir).await.unwrap_err();
@@ -50,38 +52,40 @@ async fn who_has_the_line_gets_what_a_member_needs_once() {
 }
 
 #[tokio::test]
-async fn who_has_no_line_gets_nothing_and_its_guesses_are_counted() {
+async fn who_has_no_invitation_gets_nothing_and_another_routers_is_no_guess() {
     let (hub, shared) = (Hub::new(1), tempfile::tempdir().unwrap());
     let member = Keyed::start(2, shared.path(), &hub).await;
     let new = tempfile::tempdir().unwrap();
-    let elsewhere = tempfile::tempdir().unwrap();
     let made_up = Invitation {
-        token: invite::make(elsewhere.path(), SystemTime::now()).unwrap(),
+        code: InviteCode::generate().unwrap(),
         ..invitation(&member)
     };
     let refused = join_by(&made_up, new.path()).await.unwrap_err();
-    assert!(refused.contains("has not made this line"), "{refused}");
-    let refused = join_by(&made_up, new.path()).await.unwrap_err();
     assert!(
-        refused.contains("wrong keys came from your address"),
+        refused.contains("has not made this invitation"),
         "{refused}"
     );
-    assert_eq!(member.place.context().metrics.wrong_keys.get(), 2);
+    assert!(
+        refused.contains("another router of this mesh has made it"),
+        "{refused}"
+    );
+    assert_eq!(member.place.context().metrics.wrong_keys.get(), 0);
 
-    // Nothing is sent to a router that is not the one that made the line: it stays good.
+    // Nothing is sent to a router that is not the one that made the invitation: it stays good.
     let line = invitation(&member);
-    let stranger = Invitation {
-        fingerprint: Some(Fingerprint::of_public_key(b"another")),
-        ..line.clone()
-    };
+    let another = Some(Fingerprint::of_public_key(b"another"));
+    let stranger = Invitation::new(line.code.clone(), line.router.clone(), another);
     let refused = join_by(&stranger, new.path()).await.unwrap_err();
     assert!(
-        refused.contains("is not the router that made this line"),
+        refused.contains("is not the router that made this invitation"),
         "{refused}"
     );
     let text = member
         .place
-        .get(member.place.router.address().port(), invite::PATH)
+        .get(
+            member.place.router.address().port(),
+            Redeemer::Router.path(),
+        )
         .await;
     assert_eq!(text.status(), 405, "{text:?}");
     join_by(&line, new.path()).await.unwrap();

@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 use super::claims::{claim_of, hello};
 use super::until;
 use super::world::{Place, ReservedPort, Said, config, read};
-use crate::auth::certificate::{Certificate, CertificateFiles};
+use crate::auth::certificate::{self, Certificate, CertificateFiles};
 use crate::auth::key_store::{KeyFile, KeyStore};
 use crate::car::registry::Registry;
 use crate::car::registry::claim::{Claim, Granted, Refused};
@@ -37,7 +37,7 @@ impl Keyed {
         Self::with(number, shared, hub, None).await
     }
 
-    /// One that takes no keys after this time without another router.
+    /// One that takes no keys once no other router knows the same for this time.
     pub(super) async fn with(
         number: u8,
         shared: &Path,
@@ -162,10 +162,6 @@ async fn the_port_of_a_router_that_is_gone_is_kept_for_its_key_at_another() {
     let other = Keyed::start(3, shared.path(), &hub).await;
     let port = ReservedPort::new();
     let link = holder.key("car", Role::Link).await;
-    for file in std::fs::read_dir(holder.state.path()).unwrap() {
-        let file = file.unwrap();
-        std::fs::copy(file.path(), other.state.path().join(file.file_name())).unwrap();
-    }
     until("the key is known", || other.keys.is_live(&link.id())).await;
     holder.place.knows(1).await;
     let owner = QuotaOwner::Key(link.id());
@@ -200,10 +196,7 @@ async fn the_port_of_a_router_that_is_gone_is_kept_for_its_key_at_another() {
     assert_ne!(since(registry), 0);
     assert_eq!(since(registry), since(&holder.place.context().registry));
     let third = Keyed::start(4, shared.path(), &Hub::new(2)).await;
-    for file in std::fs::read_dir(holder.state.path()).unwrap() {
-        let file = file.unwrap();
-        std::fs::copy(file.path(), third.state.path().join(file.file_name())).unwrap();
-    }
+    third.keys.merge(&holder.keys.to_text().unwrap()).unwrap();
     until("the key is known", || third.keys.is_live(&link.id())).await;
     let restarted = &third.place.context().registry;
     for saved in registry.saved() {
@@ -268,4 +261,38 @@ async fn with_a_certificate_of_an_authority_the_others_are_known_by_its_key_what
     let hops = places[1].context().hops.as_ref().unwrap();
     let members = places[1].context().mesh.as_ref().unwrap().members();
     hops.reach(&members[0]).await.unwrap();
+}
+
+#[tokio::test]
+async fn while_the_certificate_is_changed_routers_with_the_old_one_and_the_new_one_reach_each_other()
+ {
+    let hub = Hub::new(1);
+    let [old, new, strange] = [(); 3].map(|()| tempfile::tempdir().unwrap());
+    Certificate::own(old.path()).unwrap();
+    certificate::make_next(old.path(), &[]).unwrap();
+    for (from, to) in [("tls.pem", "tls-next.pem"), ("tls-next.pem", "tls.pem")] {
+        std::fs::copy(old.path().join(from), new.path().join(to)).unwrap();
+    }
+    let mut places = Vec::new();
+    for (number, folder) in [(2, &old), (3, &new), (4, &strange)] {
+        places.push(Keyed::start(number, folder.path(), &hub).await);
+    }
+    for keyed in &places {
+        keyed.place.knows(2).await;
+    }
+    let reach = async |from: usize, to: usize| {
+        let start = places[to].place.context().mesh.as_ref().unwrap().start();
+        let context = places[from].place.context();
+        let members = context.mesh.as_ref().unwrap().members();
+        let member = members.iter().find(|member| member.start == start);
+        let reached = context.hops.as_ref().unwrap().reach(member.unwrap()).await;
+        reached.map_err(|why| why.to_string())
+    };
+    reach(0, 1).await.unwrap();
+    reach(1, 0).await.unwrap();
+    let refused = reach(0, 2).await.unwrap_err();
+    assert!(
+        refused.contains("tls.pem and tls-next.pem here"),
+        "{refused}"
+    );
 }

@@ -23,10 +23,7 @@ async fn at(place: &Place, host: &str, path: &str) -> Said {
 async fn known(place: &Place, name: &str) {
     let name = name.parse().unwrap();
     let registry = &place.context().registry;
-    until("the name is known", || {
-        !registry.ports_named(&name).is_empty()
-    })
-    .await;
+    until("the name is known", || !registry.named(&name).is_empty()).await;
 }
 
 async fn informed(place: &Place) {
@@ -105,7 +102,7 @@ async fn a_name_that_two_cars_have_is_nobodys_and_their_numbers_go_on() {
     hub.set_side(start, 0);
     let registry = &one.context().registry;
     let name = "car".parse().unwrap();
-    until("both are known", || registry.ports_named(&name).len() == 2).await;
+    until("both are known", || registry.named(&name).len() == 2).await;
     let said = at(&one, "car", "/cgi?command=who").await;
     assert_eq!(said.fate(), (404, "no"), "{said:?}");
     assert!(
@@ -116,4 +113,47 @@ async fn a_name_that_two_cars_have_is_nobodys_and_their_numbers_go_on() {
         let said = at(&one, number, "/cgi?command=who").await;
         assert!(said.body().starts_with(who), "{said:?}");
     }
+}
+
+#[tokio::test]
+async fn who_has_not_heard_of_a_cars_new_name_reaches_nobody_by_the_old_one() {
+    let hub = Hub::new(1);
+    // The holder knows no host names.
+    let config = Config {
+        domain: None,
+        ..by_name(2, "none")
+    };
+    let holder = Place::with(config, [7; 32], &hub).await;
+    let other = Place::with(by_name(3, "none"), [7; 32], &hub).await;
+    let third = Place::with(by_name(4, "none"), [7; 32], &hub).await;
+    for place in [&holder, &other, &third] {
+        place.knows(2).await;
+    }
+    let note = holder.note("ran");
+    holder.script("runs", &format!("echo >> {}", note.display()));
+    let called = |name: &str| p2p_inner::Config {
+        name: name.parse().unwrap(),
+        ..holder.inner_config("one", 9001)
+    };
+    let inner = holder.inner_with(called("red")).await;
+    known(&other, "red").await;
+    informed(&other).await;
+    soon("the inner ends", inner.shut_down()).await;
+    let start = holder.context().mesh.as_ref().unwrap().start();
+    hub.set_side(start, 1);
+    let _inner = holder.inner_with(called("blue")).await;
+    let said = at(&other, "red", "/cgi?command=runs").await;
+    assert_eq!(said.fate(), (503, "no"), "{said:?}");
+    assert!(said.body().contains("has another name"), "{said:?}");
+    assert!(said.header("retry-after").is_some() && !note.exists());
+    // Nobody else knows better.
+    let passed_on = other.context().metrics.text();
+    let once = "mesh_hops_total{result=\"not_there\"} 1\n";
+    assert!(passed_on.contains(once), "{passed_on}");
+    hub.set_side(start, 0);
+    known(&other, "blue").await;
+    let said = at(&other, "blue", "/cgi?command=runs").await;
+    assert_eq!(said.fate(), (200, "yes"), "{said:?}");
+    let said = at(&other, "red", "/cgi?command=runs").await;
+    assert_eq!(said.fate(), (404, "no"), "{said:?}");
 }

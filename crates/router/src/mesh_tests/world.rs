@@ -211,6 +211,7 @@ impl Place {
                 lease_ms: 400,
                 limit_ms: 2000,
             },
+            ring: None,
             guardian: None,
             camera: None,
         }

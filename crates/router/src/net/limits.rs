@@ -22,6 +22,9 @@ pub struct OpenFileLimits {
     /// Most connections of one key beyond those, or beyond [`callers`](Self::callers), for one stop each.
     pub(crate) stops: usize,
     pub consoles: usize,
+    /// Most connections between routers of a mesh for the consoles of one key: those from here, and those that
+    /// come here.
+    pub(crate) lines: usize,
     pub viewers: usize,
     /// Most service ports of one key. Each takes three files: port, link and camera.
     pub links: usize,
@@ -46,6 +49,7 @@ impl OpenFileLimits {
             connections: CONNECTIONS.min(part(8)),
             stops: STOPS.min(part(32)),
             consoles: CONSOLES.min(part(16)),
+            lines: part(8),
             viewers: VIEWERS.min(part(16)),
             links: LINKS.min(part(16)),
             callers: part(2),

@@ -32,6 +32,12 @@ impl PortRange {
         high: 9999,
     };
 
+    /// Returns the ports of a car's key at a router that offers these, if none are said: [`CARS`](Self::CARS) if it has any of them.
+    pub(crate) fn of_cars(offered: Self) -> Self {
+        let has_some = offered.low <= Self::CARS.high && Self::CARS.low <= offered.high;
+        if has_some { Self::CARS } else { offered }
+    }
+
     /// This port alone.
     pub(crate) fn one(port: u16) -> Self {
         Self {
@@ -153,6 +159,19 @@ mod tests {
         let range: PortRange = "8080".parse().unwrap();
         assert_eq!(range.ports(), 8080..=8080);
         assert_eq!(range.to_string(), "8080");
+    }
+
+    #[test]
+    fn the_first_car_may_ask_for_ports_that_the_router_has() {
+        for (offered, of_car) in [
+            ("1024-65535", "9000-9999"),
+            ("9999-12000", "9000-9999"),
+            ("29000-29099", "29000-29099"),
+            ("8000-8999", "8000-8999"),
+        ] {
+            let of = PortRange::of_cars(offered.parse().unwrap());
+            assert_eq!(of.to_string(), of_car, "{offered}");
+        }
     }
 
     #[test]

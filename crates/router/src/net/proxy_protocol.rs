@@ -1,6 +1,7 @@
 //! Reads the header of the PROXY protocol, version 2, by which a balancer says for whom it has connected
 //! (haproxy.org/download/2.9/doc/proxy-protocol.txt, 2.2). Only balancers that are named may send one.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
@@ -23,6 +24,12 @@ const OWN: &[u8; HEAD] = b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0";
 /// Addresses of balancers: a network, or one address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BalancerNet(IpNet);
+
+impl fmt::Display for BalancerNet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
 
 /// The text is no network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -157,8 +164,10 @@ pub(crate) async fn read(stream: &mut (impl AsyncRead + Unpin)) -> std::io::Resu
     let addresses = &mut addresses[..length];
     stream.read_exact(addresses).await?;
     let further = u64::from(start.rest) - length as u64;
-    let skipped = tokio::io::copy(&mut stream.take(further), &mut tokio::io::sink()).await?;
-    if skipped < further {
+    // Copying has a buffer, which most headers don't need.
+    let is_whole = further == 0
+        || tokio::io::copy(&mut stream.take(further), &mut tokio::io::sink()).await? == further;
+    if !is_whole {
         return Err(std::io::ErrorKind::UnexpectedEof.into());
     }
     Ok(match start.caller(addresses) {

@@ -26,7 +26,6 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct Held {
-    permits: usize,
     size: usize,
     rate: Arc<Mutex<LeakyBucket>>,
 }
@@ -55,21 +54,6 @@ impl Quota {
         self.take_sized(owner, 1)
     }
 
-    /// Takes a permit for a thing that counts at another router.
-    pub(crate) fn take_uncounted(&self, owner: QuotaOwner) -> QuotaPermit {
-        let mut held = self.0.held.lock();
-        let of_owner = held.entry(owner).or_default();
-        of_owner.permits += 1;
-        let rate = of_owner.rate.clone();
-        drop(held);
-        QuotaPermit {
-            owner,
-            size: 0,
-            quota: self.clone(),
-            rate,
-        }
-    }
-
     /// Takes a permit for a thing of this size, unless the owner's would be too large together. One
     /// alone may have any size.
     pub(crate) fn take_sized(&self, owner: QuotaOwner, size: usize) -> Option<QuotaPermit> {
@@ -80,7 +64,6 @@ impl Quota {
             self.0.refused.inc();
             return None;
         }
-        of_owner.permits += 1;
         of_owner.size += size;
         let rate = of_owner.rate.clone();
         drop(held);
@@ -128,9 +111,8 @@ impl Drop for QuotaPermit {
     fn drop(&mut self) {
         let mut held = self.quota.0.held.lock();
         if let Some(of_owner) = held.get_mut(&self.owner) {
-            of_owner.permits -= 1;
             of_owner.size -= self.size;
-            if of_owner.permits == 0 {
+            if of_owner.size == 0 {
                 held.remove(&self.owner);
             }
         }
@@ -145,17 +127,6 @@ mod tests {
 
     fn owner(n: u32) -> QuotaOwner {
         QuotaOwner::At(IpAddr::from(Ipv4Addr::from_bits(n)).into())
-    }
-
-    #[test]
-    fn what_counts_elsewhere_has_the_rate_of_its_owner() {
-        let quota = Quota::new(2, Counter::default());
-        let first = quota.take_uncounted(owner(1));
-        drop(quota.take_uncounted(owner(1)));
-        let third = quota.take_uncounted(owner(1));
-        assert!(Arc::ptr_eq(&first.rate, &third.rate));
-        drop((first, third));
-        assert!(quota.0.held.lock().is_empty());
     }
 
     #[test]

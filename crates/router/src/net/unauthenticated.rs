@@ -72,6 +72,7 @@ impl Unauthenticated {
             place: Some(place),
             stay: OnceLock::new(),
             is_over: false,
+            is_vouched_for: false,
             passed_on: Arc::default(),
             closed: closed.clone(),
             end,
@@ -100,6 +101,7 @@ impl Unauthenticated {
             place: None,
             stay: stay.into(),
             is_over: false,
+            is_vouched_for: false,
             passed_on: Arc::default(),
             closed: closed.clone(),
             end: closed.child_token(),
@@ -142,6 +144,7 @@ impl Unauthenticated {
             place: None,
             stay,
             is_over,
+            is_vouched_for: false,
             passed_on: Arc::default(),
             closed: closed.clone(),
             // Nobody but `closed` ends it.
@@ -186,6 +189,8 @@ pub(crate) struct PendingConnection {
     stay: OnceLock<Stay>,
     /// True if its owner has as many others as it may, at the router that it came to.
     is_over: bool,
+    /// True if another router has let the caller in: a key that is not known here yet is no guess.
+    pub(crate) is_vouched_for: bool,
     /// Shared while another router has its request: something may run for it.
     passed_on: Arc<()>,
     closed: CancellationToken,
@@ -291,6 +296,9 @@ impl PendingConnection {
             wrong_keys,
             ..
         } = &*self.unauthenticated;
+        if self.is_vouched_for {
+            return None;
+        }
         metrics.wrong_keys.inc();
         wrong_keys
             .lock()

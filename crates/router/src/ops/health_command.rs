@@ -41,6 +41,17 @@ pub fn run(main_port: SocketAddr, header: impl Fn(IpAddr) -> &'static [u8]) -> E
     }
 }
 
+/// Checks that the router with this main port on this machine can do its job.
+///
+/// # Errors
+/// If it can't, or does not answer.
+pub(crate) fn check(
+    main_port: SocketAddr,
+    header: impl Fn(IpAddr) -> &'static [u8],
+) -> anyhow::Result<()> {
+    asked(main_port, header)?.map(drop)
+}
+
 /// Returns the router's answer, or why there is none, or why the router can't be asked.
 #[tokio::main(flavor = "current_thread")]
 async fn asked(

@@ -12,13 +12,14 @@ use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use command_fds::{CommandFdExt, FdMapping};
 use listenfd::ListenFd;
 use p2p_shared::net::socket;
 use p2p_shared::text::EscapedBytes;
+use p2p_shared::timing;
 use tokio::net::TcpListener;
 
 use crate::ops::open_files;
@@ -29,7 +30,8 @@ const SAID: usize = 1000;
 /// First descriptor that is handed on.
 const FIRST: i32 = 3;
 
-/// Environment variable that marks sockets of a previous router.
+/// Environment variable that marks sockets of a previous router. It has the milliseconds since another router of
+/// the mesh was last known to know the same keys, if there is one.
 const HANDED_ON: &str = "P2PROUTER_HANDED_ON";
 
 /// Time for the new program to check its settings.
@@ -41,6 +43,16 @@ pub struct InheritedListeners {
     sockets: HashMap<u16, StdListener>,
     /// Main port, if the sockets are from a previous router.
     own: Option<u16>,
+    /// When another router of the mesh was last known to know the same keys, by a previous router.
+    pub(crate) keys_agreed_at: Option<Instant>,
+}
+
+/// What a router leaves to the next one in its place.
+#[derive(Debug, Default)]
+pub struct HandedOver {
+    /// The main port's first.
+    pub sockets: Vec<OwnedFd>,
+    pub(crate) keys_agreed_at: Option<Instant>,
 }
 
 impl InheritedListeners {
@@ -59,13 +71,23 @@ impl InheritedListeners {
                 }
             }
         }
-        Self::of(sockets, std::env::var_os(HANDED_ON).is_some())
+        let before = std::env::var(HANDED_ON).ok();
+        let agreed = before.as_ref().and_then(|ago| ago.parse().ok());
+        Self {
+            keys_agreed_at: agreed
+                .and_then(|ago| timing::now().checked_sub(Duration::from_millis(ago))),
+            ..Self::of(sockets, before.is_some())
+        }
     }
 
-    /// Takes the sockets that a router [handed over](crate::server::Router::hand_over).
+    /// Takes what a router [handed over](crate::server::Router::hand_over).
     #[must_use]
-    pub fn handed_over(sockets: Vec<OwnedFd>) -> Self {
-        Self::of(sockets.into_iter().map(StdListener::from).collect(), true)
+    pub fn handed_over(over: HandedOver) -> Self {
+        let sockets = over.sockets.into_iter().map(StdListener::from);
+        Self {
+            keys_agreed_at: over.keys_agreed_at,
+            ..Self::of(sockets.collect(), true)
+        }
     }
 
     /// Takes these sockets. If they are from a previous router, the first is the main port's.
@@ -77,6 +99,7 @@ impl InheritedListeners {
                 .into_iter()
                 .filter_map(|socket| Some((port(&socket)?, socket)))
                 .collect(),
+            keys_agreed_at: None,
         }
     }
 
@@ -170,13 +193,17 @@ impl ThisProgram {
         anyhow::bail!("{file} would not start: {said}")
     }
 
-    /// Replaces this process by the program in the file, with these sockets. Returns only if that
+    /// Replaces this process by the program in the file, with what is handed over. Returns only if that
     /// fails, and then the process is of no use any more.
     #[must_use]
-    pub fn execute_anew(self, sockets: Vec<OwnedFd>) -> anyhow::Error {
-        let count = sockets.len();
+    pub fn execute_anew(self, over: HandedOver) -> anyhow::Error {
+        let count = over.sockets.len();
+        let agreed = over.keys_agreed_at.map(|at| {
+            let ago = timing::now().saturating_duration_since(at);
+            ago.as_millis().to_string()
+        });
         let mappings = (FIRST..)
-            .zip(sockets)
+            .zip(over.sockets)
             .map(|(child_fd, parent_fd)| FdMapping {
                 parent_fd,
                 child_fd,
@@ -186,7 +213,7 @@ impl ThisProgram {
             .args(&self.arguments)
             .env("LISTEN_FDS", count.to_string())
             .env("LISTEN_PID", std::process::id().to_string())
-            .env(HANDED_ON, "yes")
+            .env(HANDED_ON, agreed.unwrap_or_else(|| "yes".to_owned()))
             .env_remove("LISTEN_FDNAMES");
         if let Some(limit) = open_files::open_files_before() {
             command.env(open_files::OPEN_FILES_BEFORE, limit.to_string());
@@ -222,7 +249,10 @@ mod tests {
     async fn a_router_that_may_have_any_port_keeps_the_one_it_had() {
         let (main, port) = listening(HERE);
         let (service, service_port) = listening(HERE);
-        let mut own = InheritedListeners::handed_over(vec![main.into(), service.into()]);
+        let mut own = InheritedListeners::handed_over(HandedOver {
+            sockets: vec![main.into(), service.into()],
+            ..HandedOver::default()
+        });
         assert_eq!(port_of(own.take_main(0, HERE)), Some(port));
         assert_eq!(own.left().collect::<Vec<_>>(), [service_port]);
         // Among sockets from others, nobody knows which was meant.

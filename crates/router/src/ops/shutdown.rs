@@ -1,5 +1,7 @@
 //! Phases of the router's shutdown, and the tasks that it waits for.
 
+use futures_util::FutureExt;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -26,6 +28,27 @@ impl Shutdown {
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         let closed = self.closed.clone();
         self.connections
-            .spawn(closed.run_until_cancelled_owned(task));
+            .spawn(own(closed.run_until_cancelled_owned(task).map(drop)));
     }
+}
+
+/// A task of this router: in the simulation all tasks of one stand still and die together.
+pub(crate) fn own<F: Future<Output = ()> + Send + 'static>(
+    task: F,
+) -> impl Future<Output = ()> + Send + 'static {
+    #[cfg(test)]
+    let task = crate::simulation::process::of_current(task);
+    task
+}
+
+/// Runs what blocks on the disk on a thread for that; in the simulation at once.
+pub(crate) fn spawn_blocking<T: Send + 'static>(
+    act: impl FnOnce() -> T + Send + 'static,
+) -> JoinHandle<T> {
+    #[cfg(test)]
+    if crate::simulation::process::is_simulated() {
+        let done = act();
+        return tokio::spawn(async { done });
+    }
+    tokio::task::spawn_blocking(act)
 }

@@ -55,6 +55,11 @@ impl StateFile {
         self.path.parent().unwrap_or(&self.path)
     }
 
+    /// Returns true if the router with this state directory may be a member of a mesh.
+    pub(crate) fn is_of_mesh(&self) -> bool {
+        self.dir().join(MESH_FILE).exists()
+    }
+
     /// Reads the text, of at most `limit` bytes; returns `None` if there is no file.
     pub fn read(&self, limit: u64) -> Result<Option<String>, SecretFileError> {
         match read_secret_file(&self.path, limit) {

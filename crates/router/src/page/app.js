@@ -1,5 +1,4 @@
-// Owns the page: passes input, the router's messages and the time to `drive.js`, and carries out its
-// effects.
+// Owns the page: passes events and the time to `drive.js`, and carries out its effects.
 
 import { Commands } from "./commands.js";
 import * as drive from "./drive.js";
@@ -40,12 +39,28 @@ function isLive(is) {
 isLive(true);
 
 function emit(event) {
-  const effects = drive.update(state, event, now());
-  for (const { send, say, mild } of effects) {
+  for (const effect of drive.update(state, event, now())) {
+    const { send, say, buzz } = effect;
     if (send !== undefined && !link.send(JSON.stringify(send)) && send === "stop") stopByHttp();
-    if (say) view.say(say, mild, now());
+    if (say) view.say(effect, now());
+    if (buzz) navigator.vibrate?.(buzz);
   }
   view.show(state, video);
+  keepAwake(drive.isArmed(state) && !document.hidden);
+}
+
+/** Keeps the screen on for a driver, where the browser lets a page do so. */
+let awake = null;
+function keepAwake(isWanted) {
+  if (!navigator.wakeLock || !!awake === isWanted) return;
+  if (!isWanted) {
+    awake.then(lock => lock?.release());
+    awake = null;
+    return;
+  }
+  // The system may take it back.
+  const asked = awake = navigator.wakeLock.request("screen").catch(() => null);
+  asked.then(lock => lock?.addEventListener("release", () => awake === asked && (awake = null)));
 }
 
 const seen = type => ({ type, videoAge: video.age(now(), drive.roundTrip(state)), isLive: video.is === "live" });
@@ -55,7 +70,7 @@ async function stopByHttp() {
   const sentence = await fetch(`cgi?command=${command}`, { method: "POST", keepalive: true })
     .then(async answer => answer.ok ? why.stopped : why.notStopped(await answer.text()))
     .catch(() => why.noWay);
-  view.say(sentence, false, now());
+  view.say({ say: sentence }, now());
 }
 
 function receive(message) {
@@ -72,8 +87,16 @@ listen(emit, () => drive.needsArming(state));
 for (const id of ["grant", "deny", "seize"]) $(id).addEventListener("click", () => emit({ type: id }));
 $("arm").addEventListener("click", () => emit({ type: $("arm").dataset.does }));
 $("picture").addEventListener("click", () => video.switchOff(!video.off));
+$("menu").addEventListener("click", () => {
+  const isOpen = document.body.dataset.menu !== "open";
+  document.body.dataset.menu = isOpen ? "open" : "";
+  $("menu").ariaExpanded = String(isOpen);
+});
+const root = document.documentElement;
+$("full").hidden = !root.requestFullscreen;
+$("full").addEventListener("click", () => (document.fullscreenElement ? document.exitFullscreen() : root.requestFullscreen()).catch(() => {}));
 
-// Heartbeats come from here alone: while this loop is on time, releases are handled, too.
+// Heartbeats come from here alone: who beats handles releases, too.
 let due = now();
 let date = Date.now();
 function beat() {

@@ -1,8 +1,8 @@
-// Owns the list of the car's other commands, and the output and the result of the last one.
+// Owns the car's other commands, and the output and result of the last one.
 
 import { short } from "./words.js";
 
-const SHOWN = 65536; // characters of output that are kept
+const SHOWN = 32768; // characters that are kept of an output's beginning, and of its end
 const AGAIN = 1000; // pause between two questions for a run's result
 
 const $ = id => document.getElementById(id);
@@ -20,7 +20,7 @@ export class Commands {
     $("end").addEventListener("click", () => this.abort?.abort());
   }
 
-  /** Loads the car's commands and shows them, except those of the pads. */
+  /** Shows the car's commands, except those of the pads. */
   async load(car, mayRun) {
     const answer = await fetch("commands", fresh).catch(() => null);
     if (!answer?.ok) return;
@@ -45,11 +45,11 @@ export class Commands {
     this.abort?.abort();
     const abort = this.abort = new AbortController();
     const { signal } = abort;
-    let text = "";
+    let output = new Output();
     const say = (verdict, isOver = true) => {
       if (this.abort !== abort) return;
       $("verdict").textContent = command + verdict;
-      $("output").textContent = text = text.slice(-SHOWN);
+      output.show($("output"));
       $("end").hidden = isOver;
     };
     say(" runs …", false);
@@ -61,36 +61,63 @@ export class Commands {
       const reader = answer.body.getReader();
       const decoder = new TextDecoder();
       for (let part; !(part = await reader.read()).done;) {
-        text += decoder.decode(part.value, { stream: true });
+        output.add(decoder.decode(part.value, { stream: true }));
         say(" runs …", false);
       }
       if (head("exit")) verdict = ended(head("exit"), performance.now() - begun);
       else if (head("executed") === "no") verdict = `refused (${answer.status})`;
       lost = head("executed") === "unknown";
-      if (lost) text = "";
+      if (lost) output = new Output();
     } catch {
       if (signal.aborted) verdict = "ended";
       else if (!head) verdict = "no answer: look whether it ran";
       lost = true;
     }
-    // The answer began before the command's end, or the end was lost.
+    // The answer began before the end, or the end was lost.
     if (!verdict) {
       const run = head("run");
       const id = lost ? ` (run ${run})` : "";
       if (lost) say(`: the link was lost; how it ended is asked once the car is there${id}`);
       const result = await resultOf(run, signal);
       if (!result) return;
-      if (lost && result.output?.length > text.length) text = result.output;
-      text += result.stderr ?? "";
+      if (lost && result.output?.length > output.length) output = new Output(result.output);
+      output.add(result.stderr ?? "");
       verdict = (result.exit ? ended(result.exit, result.exec_ms) : `${result.state}: ${result.why}`) + id;
     }
     say(`: ${verdict}`);
   }
 }
 
-const ended = (exit, time) => `${["0", "ended"].includes(exit) ? "ok" : `exit ${exit}`}, ${short(time)}`;
+/** The output of a run: its beginning and its end, however long it is. */
+export class Output {
+  constructor(text = "") {
+    Object.assign(this, { begins: "", ends: "", length: 0 });
+    this.add(text);
+  }
 
-/** The result of a run, once it is over and its car connected; undefined: aborted. */
+  add(text) {
+    const room = SHOWN - this.begins.length;
+    this.begins += text.slice(0, room);
+    this.ends = (this.ends + text.slice(room)).slice(-SHOWN);
+    this.length += text.length;
+  }
+
+  get text() {
+    const gone = this.length - this.begins.length - this.ends.length;
+    return this.begins + (gone ? `\n… ${gone} characters are left out …\n` : "") + this.ends;
+  }
+
+  /** Shows it, and follows its end if that is in view. */
+  show(it) {
+    const follows = it.scrollHeight - it.scrollTop - it.clientHeight < 8;
+    it.textContent = this.text;
+    if (follows) it.scrollTop = it.scrollHeight;
+  }
+}
+
+const ended = (exit, time) => `${isNaN(exit) ? exit : `exit ${exit}`}, ${short(time)}`;
+
+/** The result of a run, once it is over; undefined: aborted. */
 async function resultOf(run, signal) {
   for (; !signal.aborted; await new Promise(done => setTimeout(done, AGAIN))) {
     const answer = await fetch(`run/${run}`, { ...fresh, signal }).catch(() => null);
@@ -100,5 +127,5 @@ async function resultOf(run, signal) {
   }
 }
 
-/** Splits a text into words; quotes keep several together. */
+/** Splits a text into words, or quoted ones. */
 export const split = text => [...text.matchAll(/"([^"]*)"|'([^']*)'|\S+/g)].map(([word, a, b]) => a ?? b ?? word);

@@ -1,8 +1,7 @@
-// Owns driving in the page: turns held keys and pads into presses, renewals, releases and stops, by
-// the console's rules. Pure: `update` is given an event and the time, and returns what to send and say.
-// The car's lease decides when the car stops by itself.
+// Owns driving in the page, by the console's rules. Pure: `update` is given an event and the time, and
+// returns what to send and say.
 
-import { TOO_SLOW, VIDEO_OLD, holder, isArmed, isUp, obstacle, roundTrip } from "./facts.js";
+import { TOO_SLOW, VIDEO_OLD, holder, isArmed, isKnown, isUp, mover, needsArming, obstacle, roundTrip, stopFailed } from "./facts.js";
 import { refusals, why } from "./words.js";
 
 export * from "./facts.js";
@@ -12,19 +11,33 @@ const PULSES_ONLY = 300; // above this round trip a press is one bounded pulse
 export const LATE = 200; // a page that is later than this throws input away and disarms
 const PULSE = 250; // long enough to see the car move
 const WAIT = 500; // longest wait of a press for control and for the car's clock
+const PAST = 60_000; // time of the car's past that is asked for
 const PROBE = 250; // pause between two measurements of the round trip
 const TICK_FRESH = 1000; // an older tick is no proof that the car gets our messages
 const SILENT_KEY = 5000; // a key that never repeated is released by then
 const SILENCE = 200; // least time after which a key whose repeats stop is released
 const SLOW_REPEAT = 1000; // a longer gap between two repeats is not measured
 
-/** Takes in an event, and returns effects: `{send}` a message, `{say}` a sentence. */
+const BEGUN = 15; // vibration when the car has begun to move, in ms
+const STOPPED = [60, 60, 60]; // and when it is stopped, or has stopped itself
+
+// While these hold, so does a sentence.
+const isOthers = s => holder(s).is === "other";
+const isStanding = s => !s.press && s.waits === null;
+const isReady = s => isStanding(s) && s.latch === null;
+const isFailsafe = s => s.latch === "failsafe";
+const isSlow = s => roundTrip(s) > PULSES_ONLY;
+
+/**
+ * Takes an event; returns effects: `{send}` a message, `{say}` a sentence and what it `holds` of, `{buzz}` a
+ * vibration.
+ */
 export function update(s, event, now) {
   Object.assign(s, { now, isTick: event.type === "tick" });
   const out = [];
   handlers[event.type](s, event, out);
   const rtt = roundTrip(s);
-  if (!isUp(s) || (rtt !== null && rtt > TOO_SLOW)) s.healthySince = null;
+  if (!isKnown(s) || rtt > TOO_SLOW) s.healthySince = null;
   else s.healthySince ??= now;
   passTime(s, out);
   return out;
@@ -33,7 +46,7 @@ export function update(s, event, now) {
 const handlers = {
   open(s) {
     const connection = { is: "up", since: s.now };
-    Object.assign(s, { connection, session: null, probe: null, rtt: null, tick: null, watched: false });
+    Object.assign(s, { connection, heard: s.now, session: null, probe: null, rtt: null, tick: null, watched: false });
   },
   closed(s, { why, retryAt }) {
     const since = s.connection.is === "lost" ? s.connection.since : s.now;
@@ -42,10 +55,13 @@ const handlers = {
   },
   message(s, { message }, out) {
     const [kind, body] = typeof message === "string" ? [message] : Object.entries(message)[0];
+    s.heard = s.now;
     messages[kind]?.(s, body, out);
   },
   visible(s, { visible }, out) {
     s.visible = visible;
+    // A hidden page asks for nothing.
+    s.heard = s.now;
     if (!visible) letGo(s, out);
   },
   down,
@@ -53,7 +69,7 @@ const handlers = {
     const hold = s.hold;
     if (hold?.from !== "key" || hold.direction !== direction) return;
     const gap = s.now - hold.last;
-    // The first gap is the keyboard's delay; later ones are between repeats.
+    // The first gap is the keyboard's delay.
     if (!hold.heard) s.delays[hold.key] = Math.max(s.delays[hold.key] ?? 0, gap);
     hold.last = s.now;
     if (gap < SLOW_REPEAT) hold.repeat = hold.repeat && hold.measured ? Math.max((hold.repeat + gap) / 2, gap) : gap;
@@ -72,18 +88,18 @@ const handlers = {
   stop(s, _, out) {
     endPress(s);
     s.latch = "stopped";
-    out.push({ send: "stop" });
+    out.push({ send: "stop" }, { buzz: STOPPED });
   },
   arm(s, _, out) {
-    // A key whose release was lost counts as held for as long as it would drive.
-    if (s.hold && s.now < movesUntil(s, s.hold)) return out.push({ say: why.keyHeld });
+    // A key whose release was lost is held as long as it would drive.
+    if (s.hold && s.now < movesUntil(s, s.hold)) return out.push({ say: why.keyHeld, holds: s => s.hold });
     const no = obstacle(s);
-    if (no) return out.push({ say: no });
+    if (no) return out.push({ say: no, holds: obstacle });
     s.latch = null;
     const who = holder(s);
     if (who.is === "us") return;
     out.push({ send: { control: "take" } });
-    if (who.is === "other") out.push({ say: why.asked(who.name), mild: true });
+    if (who.is === "other") out.push({ say: why.asked(who.name), mild: true, holds: isOthers });
   },
   disarm(s, _, out) {
     leave(s, out);
@@ -92,7 +108,10 @@ const handlers = {
   // Somebody types, which must not drive.
   leave: (s, _, out) => leave(s, out),
   grant(s, _, out) {
+    const [asker] = s.car?.control.request ?? [];
+    if (!asker) return;
     letGo(s, out);
+    s.grants = asker.session;
     out.push({ send: { control: "grant" } });
   },
   deny: (s, _, out) => out.push({ send: { control: "deny" } }),
@@ -102,32 +121,47 @@ const handlers = {
   late: (s, { by }, out) => fail(s, why.late(by), out),
 };
 
-/** Notes the picture's age, which bounds a press that began with pictures, even if the pictures stop. */
+/** Notes the picture's age, which bounds a press that began with pictures. */
 function picture(s, { videoAge = null, isLive = true }) {
   if (s.press && (isLive || videoAge === null)) s.press.sees = videoAge !== null;
   s.videoAge = isLive || s.press?.sees ? videoAge : null;
 }
 
 const messages = {
-  car(s, { session, key, role, car }) {
+  car(s, { session, key, role, car }, out) {
     Object.assign(s, { session, key, role });
     setCar(s, car);
+    askForPast(s, out);
   },
-  up: (s, car) => setCar(s, car),
+  up(s, car, out) {
+    setCar(s, car);
+    askForPast(s, out);
+  },
+  past,
   down(s, { why }) {
     if (s.car) Object.assign(s.car, { is_up: false, since: s.now, why });
     s.tick = s.moving = null;
   },
+  asked: (s, asked) => (s.asked = asked),
   gone: s => (s.car = s.tick = s.moving = null),
-  tick: (s, ms) => (s.tick = { ms, at: s.now }),
-  rtt: (s, us) => (s.carRtt = us / 1000),
+  tick: (s, ms) => Object.assign(s, { tick: { ms, at: s.now }, silentSince: null }),
+  rtt: (s, us) => Object.assign(s, { carRtt: us / 1000, silentSince: null }),
+  silent: (s, ms) => (s.silentSince = s.now - ms),
   hop: (s, us) => (s.hopRtt = us / 1000),
   probe(s, number) {
     if (s.probe?.number !== number) return;
     s.rtt = s.now - s.probe.at;
     s.probe = null;
   },
-  control: (s, control) => setControl(s, control),
+  control(s, control, out) {
+    const was = s.car?.control.driver;
+    setControl(s, control);
+    const is = control.driver;
+    // Of our own control `followControl` tells.
+    if (s.epoch !== null || was?.session === is?.session || [was, is].some(it => it?.session === s.session)) return;
+    const [say, session] = is ? [why.drives(is.name), is.session] : [why.drivesNoMore(was.name), undefined];
+    out.push({ say, mild: true, holds: s => s.car?.control.driver?.session === session });
+  },
   motion: (s, event, out) => motion(s, event, out),
   refused(s, { press, message }, out) {
     if (press && same(s.press?.id, press)) endPress(s);
@@ -138,8 +172,41 @@ const messages = {
     }
     out.push({ say: message });
   },
-  go_away: (s, _, out) => out.push({ say: why.restarts }),
+  go_away(s, _, out) {
+    const { session } = s;
+    out.push({ say: why.restarts, mild: true, holds: s => s.session === session || s.session === null });
+  },
 };
+
+/** Asks why the car stopped while it was not heard. */
+function askForPast(s, out) {
+  if (!s.car?.is_up || !s.car.past || !isFailsafe(s) || !s.last) return;
+  s.past = "";
+  out.push({ send: { past: PAST } });
+}
+
+/** Tells why, once the answer is whole. */
+function past(s, { lines, more }, out) {
+  s.past = (s.past ?? "") + lines;
+  if (more) return;
+  const entries = s.past.split("\n").flatMap(line => {
+    try {
+      const entry = JSON.parse(line);
+      return entry?.event ? [entry] : [];
+    } catch {
+      return []; // cut off, or empty
+    }
+  });
+  s.past = "";
+  const now = entries.find(entry => entry.event === "now");
+  const over = entries.findLast(({ event }) => same(event.motion?.over?.press, s.last))?.event.motion.over;
+  const guardian = entries.findLast(({ event }) => same(event.guardian?.press, s.last))?.event.guardian;
+  const at = over?.clock_ms ?? guardian?.clock_ms;
+  if (!now || at === undefined || !isFailsafe(s)) return;
+  const ago = Math.max(0, now.clock_ms - at);
+  const say = over?.cause === "asked" ? why.stoppedBy(over.by, ago) : why.lease(s.car.lease_ms, over?.cause, ago, guardian);
+  out.push({ say: `${say}. Take control`, holds: isFailsafe, isReason: true });
+}
 
 function setCar(s, car) {
   const isOther = s.car && car && s.car.name !== car.name;
@@ -153,8 +220,10 @@ function setCar(s, car) {
   s.car = car && { ...car, since: s.now - car.since_ms, why: isOther ? "" : s.car?.why ?? "" };
   s.hopRtt = null;
   s.carRtt = car?.rtts_us.length ? car.rtts_us.at(-1) / 1000 : null;
-  s.moving = car?.moving ?? null;
+  // When it began is not said.
+  Object.assign(s, { moving: car?.moving ?? null, movingSince: null });
   s.tick = null;
+  s.silentSince = car?.silent_ms ? s.now - car.silent_ms : null;
   setControl(s, car?.control ?? null);
 }
 
@@ -168,15 +237,17 @@ const same = (a, b) => !!a && !!b && a.epoch === b.epoch && a.number === b.numbe
 function down(s, hold, out) {
   s.waits = null;
   const who = holder(s);
-  const no = obstacle(s)
-    ?? (who.is === "other" ? why.held(who.name) : null)
-    ?? (s.latch ? why.needsArming : null)
-    ?? (hold.direction >= s.car.motion.length ? why.noCommand : null);
+  const no = [
+    [obstacle(s), obstacle],
+    [who.is === "other" && why.held(who.name), isOthers],
+    [s.latch && why.needsArming, needsArming],
+    [hold.direction >= s.car?.motion.length && why.noCommand],
+  ].find(([say]) => say);
   s.hold = { ...hold, last: s.now };
   if (no) {
     release(s, out);
     cut(s);
-    return out.push({ say: no });
+    return out.push({ say: no[0], holds: no[1] });
   }
   s.waits = s.now;
   if (who.is === "nobody") out.push({ send: { control: "take" } });
@@ -202,6 +273,7 @@ function passTime(s, out) {
       const wasDriving = s.press || s.unanswered;
       endPress(s);
       Object.assign(s, { unanswered: false, epoch: null, latch: wasDriving ? "failsafe" : "plain" });
+      if (wasDriving) out.push({ say: why.lost(s.car?.lease_ms ?? 400), holds: isFailsafe, isReason: true }, { buzz: STOPPED });
     }
     return;
   }
@@ -213,13 +285,18 @@ function passTime(s, out) {
 function followControl(s, out) {
   const who = holder(s);
   if (who.is === "us") {
+    if (s.epoch !== who.epoch) s.grants = null;
     if (s.epoch !== null && s.epoch !== who.epoch) endPress(s);
     s.epoch = who.epoch;
   } else if (s.epoch !== null) {
     endPress(s);
     s.epoch = null;
     s.latch ??= "plain";
-    out.push({ say: why.controlGone });
+    const isGiven = s.car?.control.driver?.session === s.grants;
+    out.push({
+      say: who.is === "other" ? why[isGiven ? "gave" : "took"](who.name) : why.controlGone,
+      holds: who.is === "other" ? isOthers : needsArming,
+    });
   }
 }
 
@@ -230,14 +307,13 @@ function beginIfPossible(s, out) {
     if (s.now >= s.waits + WAIT) {
       s.waits = null;
       cut(s);
-      out.push({ say: why.noAnswer });
+      out.push({ say: why.noAnswer, holds: isStanding });
     }
     return;
   }
   const rtt = roundTrip(s);
-  const isSlow = rtt > PULSES_ONLY;
   const hold = s.hold;
-  Object.assign(hold, { since: s.now, last: Math.max(hold.last, s.now), pulse: hold.pulse || isSlow });
+  Object.assign(hold, { since: s.now, last: Math.max(hold.last, s.now), pulse: hold.pulse || isSlow(s) });
   s.waits = null;
   const id = { epoch: who.epoch, number: ++s.number };
   s.press = { id, direction: hold.direction, sent: s.now };
@@ -246,7 +322,7 @@ function beginIfPossible(s, out) {
   s.pressed = { id, direction: hold.direction, at: s.now };
   const command = s.car.motion[hold.direction];
   out.push({ send: { press: { press: id, command, tick_ms: s.tick.ms } } });
-  if (isSlow) out.push({ say: why.pulseOnly(rtt) });
+  if (isSlow(s)) out.push({ say: why.pulseOnly(rtt), holds: isSlow });
 }
 
 function keepMoving(s, out) {
@@ -255,20 +331,20 @@ function keepMoving(s, out) {
   const hold = s.hold;
   if (rtt > PULSES_ONLY && hold && !hold.pulse) {
     hold.pulse = true;
-    out.push({ say: rtt > TOO_SLOW ? why.tooSlow(rtt) : why.pulseOnly(rtt) });
+    out.push({ say: rtt > TOO_SLOW ? why.tooSlow(rtt) : why.pulseOnly(rtt), holds: isSlow });
   }
   if (!hold || hold.cut || s.now >= movesUntil(s, hold)) {
     release(s, out);
     return cut(s);
   }
-  // An event that waited for a stalled page renews nothing.
+  // What waited for a stalled page renews nothing.
   if (s.isTick && s.now >= s.press.sent + HEARTBEAT) {
     s.press.sent = s.now;
     out.push({ send: { renew: { press: s.press.id, tick_ms: s.tick?.ms ?? 0 } } });
   }
 }
 
-/** The time at which this hold ends by itself. Pointers and gamepads report their releases. */
+/** When this hold ends by itself. */
 function movesUntil(s, hold) {
   if (hold.pulse) return hold.since + PULSE;
   if (hold.from !== "key") return Infinity;
@@ -283,17 +359,20 @@ function motion(s, event, out) {
   const ours = !!body?.press && same(body.press, s.last);
   const reports = {
     started() {
-      s.moving = body;
-      if (s.pressed && same(s.pressed.id, body.press)) s.beganIn = s.now - s.pressed.at;
+      Object.assign(s, { moving: body, movingSince: s.now, lastMoved: body.command });
+      if (!s.pressed || !same(s.pressed.id, body.press)) return;
+      s.beganIn = s.now - s.pressed.at;
+      out.push({ buzz: BEGUN });
     },
     over() {
-      if (s.moving) s.lastMoved = s.moving.command;
-      s.moving = null;
-      if (!ours) return;
+      const { cause } = body;
+      const say = cause === "lease" || cause === "watchdog" ? why.lease(s.car.lease_ms, cause, since(s, body.clock_ms))
+        : cause === "asked" ? why.stoppedBy(body.by, since(s, body.clock_ms)) : null;
+      if (!ours) return void (say && mover(s) && out.push({ say, mild: true, holds: isStanding }));
       s.unanswered = false;
-      if (body.cause === "lease" || body.cause === "watchdog") ended(s, why.lease, "failsafe", out);
-      else if (body.cause === "released" && !s.press) return;
-      else if (s.press && body.cause === "asked") ended(s, why.stoppedByAnother, null, out);
+      if (say && cause !== "asked") ended(s, `${say}. Take control`, "failsafe", out);
+      else if (cause === "released" && !s.press) return;
+      else if (s.press && say) ended(s, `${say}: press again to drive`, null, out);
       else endPress(s);
     },
     refused() {
@@ -303,11 +382,17 @@ function motion(s, event, out) {
       if (body.why !== "replaced") ended(s, why.refused(refusals[body.why] ?? body.why), null, out);
     },
     ended() {
-      s.ran = { command: s.moving?.command ?? s.lastMoved ?? "motion", ...body, at: s.now };
+      s.ran = { command: s.lastMoved ?? "motion", ...body, at: s.now };
     },
     stopped() {
       s.ran = { command: s.car?.stop ?? "stop", ...body, at: s.now };
       if (body.cause === "asked" && !s.press && s.waits === null) cut(s);
+      if (s.car) s.car.stop_failure = body.failure;
+      // Nothing was tried: there is no stop command, and the car stands.
+      if (body.failure?.tries === 0 && s.latch === "stopped") {
+        s.latch = "plain";
+        out.push({ say: why.noStop(body.failure.said), holds: s => s.latch !== null, isReason: true });
+      } else if (body.failure && stopFailed(s)) out.push({ say: why.stopFailed(body.failure), holds: stopFailed, isReason: true });
     },
     stands() {
       s.moving = null;
@@ -316,19 +401,22 @@ function motion(s, event, out) {
     },
     stop_failed() {
       if (s.car) s.car.stop_failed = true;
-      ended(s, why.stopFailed, "failsafe", out);
+      ended(s, why.stopFailed(s.car?.stop_failure), "failsafe", out);
     },
   };
   reports[kind]?.();
 }
 
-function ended(s, sentence, latch, out) {
+function ended(s, say, latch, out) {
   endPress(s);
   if (latch) s.latch = latch;
-  out.push({ say: sentence });
+  out.push({ say, holds: latch ? isFailsafe : isReady, isReason: true }, { buzz: STOPPED });
 }
 
-/** Stops and disarms: the page was late, or its picture is old. */
+/** The time that has gone by since the car's clock was at `ms`. */
+const since = (s, ms) => (s.tick && ms !== undefined ? Math.max(0, s.tick.ms - ms + s.now - s.tick.at) : 0);
+
+/** Stops and disarms. */
 function fail(s, sentence, out) {
   cut(s);
   if (!s.press && s.epoch === null && s.waits === null) return;
@@ -337,10 +425,9 @@ function fail(s, sentence, out) {
   out.push({ send: "stop" });
   leave(s, out);
   s.latch = wasDriving ? "failsafe" : "plain";
-  out.push({ say: sentence });
+  out.push({ say: sentence, holds: s => s.latch !== null, isReason: true }, { buzz: STOPPED });
 }
 
-/** Lets go, and gives control back. */
 function leave(s, out) {
   letGo(s, out);
   s.epoch = null;
@@ -361,7 +448,7 @@ function release(s, out) {
   s.press = null;
 }
 
-/** Ends the press; the held key moves nothing any more. */
+/** Ends the press; the held key moves nothing. */
 function endPress(s) {
   s.press = s.waits = null;
   cut(s);

@@ -1,5 +1,5 @@
-//! HTML of the drive page as the router sends it: the car's name, its commands as forms that work
-//! without a script, and who is signed in. The scripts are in the files beside this one.
+//! HTML of the drive page and of the page of all cars as the router sends them: the car's name, its commands as forms
+//! that work without a script, and who is signed in. The scripts are in the files beside this one.
 
 use std::fmt::Write;
 
@@ -25,33 +25,14 @@ pub(crate) struct DrivePage<'a> {
 
 impl DrivePage<'_> {
     pub(crate) fn html(&self) -> String {
-        let mut html = String::with_capacity(2 * TEMPLATE.len());
-        for part in TEMPLATE.split("{{") {
-            // Values are inserted once and not scanned again: a name may have braces.
-            let (name, rest) = part.split_once("}}").unwrap_or(("", part));
-            html += &match name {
-                "car" => text(self.car).into_owned(),
-                "stop" => attribute(self.stop).into_owned(),
-                "commands" => self.commands(),
-                "key" => self.key(),
-                "who" => self.who(),
-                _ => String::new(),
-            };
-            html += rest;
-        }
-        html
-    }
-
-    fn who(&self) -> String {
-        match self.signed_in {
-            Some((name, role)) => format!(
-                r#"<form method="post" action="sign-out" class="out"><p class="soft">Signed in as <strong>{}</strong> ({role}).</p><button class="quiet">Sign out</button></form>"#,
-                text(name)
-            ),
-            None => {
-                "<p class=\"soft\">This router has no keys: everyone who reaches it may drive and run these.</p>".to_owned()
-            }
-        }
+        filled(TEMPLATE, |name| match name {
+            "car" => text(self.car).into_owned(),
+            "stop" => attribute(self.stop).into_owned(),
+            "commands" => self.commands(),
+            "key" => self.key(),
+            "who" => who(self.signed_in),
+            _ => String::new(),
+        })
     }
 
     fn key(&self) -> String {
@@ -94,6 +75,56 @@ impl DrivePage<'_> {
         html += "</div>\n<input id=\"arguments\" class=\"only-live\" aria-label=\"Arguments for the next command; quotes keep words together\" placeholder=\"arguments (optional)\" autocomplete=\"off\" autocapitalize=\"none\" spellcheck=\"false\">\n</form>";
         html
     }
+}
+
+/// The page of all cars.
+pub(crate) struct Fleet<'a> {
+    /// The domain below which each car has a host name, if cars have no ports; else empty.
+    pub domain: &'a str,
+    /// Name and role of the key; `None`: the router works without keys.
+    pub signed_in: Option<(&'a str, Role)>,
+}
+
+impl Fleet<'_> {
+    pub(crate) fn html(&self) -> String {
+        filled(include_str!("fleet.html"), |name| match name {
+            "domain" => attribute(self.domain).into_owned(),
+            "who" => who(self.signed_in),
+            _ => String::new(),
+        })
+    }
+}
+
+/// Fills in this template's values, each once: they are not scanned again, since a name may have braces.
+fn filled(template: &str, value: impl Fn(&str) -> String) -> String {
+    let mut html = String::with_capacity(2 * template.len());
+    for part in template.split("{{") {
+        let (name, rest) = part.split_once("}}").unwrap_or(("", part));
+        html += &value(name);
+        html += rest;
+    }
+    html
+}
+
+/// Says who is signed in, and what they may not.
+fn who(signed_in: Option<(&str, Role)>) -> String {
+    match signed_in {
+        Some((name, role)) => {
+        let may_not = match role.may_run() {
+            true => ".",
+            false => {
+                ": may watch and stop, and not drive or run commands. For that, sign in with a drive key."
+            }
+        };
+        format!(
+            r#"<form method="post" action="sign-out" class="out"><p class="soft">Signed in as <strong>{}</strong> ({role}){may_not}</p><button class="quiet">Sign out</button></form>"#,
+            text(name)
+        )
+    }
+    None => {
+        "<p class=\"soft\">This router has no keys: everyone who reaches it may drive and run these.</p>".to_owned()
+    }
+}
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-// Owns the input: keys, pads and gamepads become events for `drive.js`, also releases, and everything
-// that may hide a release. A press that waited here too long does not count.
+// Owns the input: keys, pads and gamepads become events for `drive.js`, and so does all that may hide a
+// release.
 
 import { LATE } from "./drive.js";
 
@@ -11,7 +11,7 @@ const isText = it => it.matches?.("input, textarea, select, [contenteditable]");
 const isPlain = () => document.querySelector(".plain");
 const isStale = event => performance.now() - event.timeStamp > LATE;
 
-/** `emit` gets the events. `wantsArming` is true if the key A takes control instead of steering left. */
+/** `emit` gets the events. `wantsArming`: the key A takes control instead of steering left. */
 export function listen(emit, wantsArming) {
   addEventListener("keydown", event => onKey(event, emit, wantsArming), { capture: true });
   addEventListener("keyup", event => {
@@ -43,7 +43,7 @@ function onKey(event, emit, wantsArming) {
   // A repeated Enter would press a button again.
   if (event.repeat && event.key === "Enter") event.preventDefault();
   if (isPlain()) return;
-  // While one of these keys is down, the system may keep releases from the page.
+  // With one of these, the system may keep releases from the page.
   if (event.ctrlKey || event.metaKey || event.altKey) return emit({ type: "letGo" });
   const types = { Space: "stop", Escape: "disarm", KeyG: "grant", KeyN: "deny" };
   const direction = ARROWS[event.code];
@@ -79,11 +79,11 @@ function listenToPad(pad, emit) {
   };
   for (const type of ["pointerup", "pointercancel", "lostpointercapture"]) pad.addEventListener(type, up);
   pad.addEventListener("contextmenu", event => event.preventDefault());
-  // A click by Enter, a switch or a screen reader has no pointer, and no release.
+  // A click by Enter or a screen reader has no release.
   pad.addEventListener("click", event => event.detail === 0 && emit({ type: "pulse", direction }));
 }
 
-/** Polls the gamepads, since they send no events, and makes events of changes. */
+/** Polls the gamepads, and makes events of changes. */
 export class Gamepads {
   constructor(emit) {
     Object.assign(this, { emit, direction: null, held: new Set() });

@@ -1,5 +1,4 @@
-// Owns a WebSocket of the page: dials by itself, with a pause that doubles from 0.2 s to 1 s and full
-// jitter, and finds out the reason where there is no WebSocket.
+// Owns a WebSocket of the page: dials by itself, and finds out why where there is none.
 
 const LEAST = 200;
 const MOST = 1000;
@@ -7,8 +6,7 @@ const PATIENCE = 5000; // longest wait for a connection
 const STABLE = 10000; // after a connection of this length the pause begins anew
 const TRIES = 3; // then, if the router answers, something in between blocks WebSockets
 
-/** Calls `on` for the events `open`, `closed` (with the reason and the time of the next try), `message`,
- *  `signedOut` and `noWebSocket`. */
+/** Calls `on` for `open`, `closed` (why, and when the next try is), `message`, `signedOut` (why, status), `noWebSocket`. */
 export class Link {
   constructor(path, on) {
     Object.assign(this, { path, on, socket: null, timer: null, pause: LEAST, failed: 0, asleep: false });
@@ -58,7 +56,7 @@ export class Link {
     if (this.full) this.on.closed?.(reason, retryAt);
     else if (is(401) || is(403)) {
       this.sleep();
-      this.on.signedOut?.(reason);
+      this.on.signedOut?.(reason, answer.status);
     } else if (answer && this.failed >= TRIES) {
       this.on.noWebSocket?.();
     }
@@ -71,7 +69,7 @@ export class Link {
     return isOpen;
   }
 
-  /** Gives the connection up while nobody looks: it costs the car a ping every 2 s. */
+  /** Gives the connection up while nobody looks: it costs the car pings. */
   sleep() {
     this.asleep = true;
     clearTimeout(this.timer);

@@ -1,4 +1,4 @@
-// Owns the picture and its age. Requests the next picture when the last one was drawn, so that none waits.
+// Owns the picture and its age. Asks for the next when the last was drawn, so that none waits.
 
 import { Link } from "./link.js";
 
@@ -6,13 +6,13 @@ const BUCKET = 30000; // clocks drift: the least delay of the last half to whole
 const RETRY = 10000; // pause where WebSockets don't work at all
 const LOST = 1500; // a picture without a connection for this long counts as none
 
-/** The difference of this page's clock and the car's, from arriving stamps. */
+/** This page's clock against the car's, from arriving stamps. */
 export class Clock {
   constructor() {
     this.reset();
   }
 
-  /** Begins anew: the car, and so its clock, may be another. */
+  /** Begins anew: the car may be another. */
   reset() {
     Object.assign(this, { least: Infinity, before: Infinity, since: 0 });
   }
@@ -82,13 +82,13 @@ export class Video {
     this.changed();
   }
 
-  /** The age of the last picture, in milliseconds; null: there is none. */
+  /** The age of the last picture in ms; null: none. */
   age(now, rtt) {
     if (this.is === "live" && this.lostAt !== null && now - this.lostAt > LOST) this.say("away", "");
     return this.stamp === null ? null : this.clock.age(this.stamp, now, rtt);
   }
 
-  /** Switches the picture off, to spare the network, or on. */
+  /** Switches the picture off or on. */
   switchOff(off) {
     this.off = off;
     this.stamp = null;
@@ -96,7 +96,7 @@ export class Video {
     this.say(off ? "off" : "starting");
   }
 
-  /** Ends the pictures while the page is hidden. */
+  /** Ends the pictures of a hidden page. */
   show(isSeen) {
     if (isSeen && !this.off) this.link.wake();
     else this.link.sleep();

@@ -30,31 +30,28 @@ pub(crate) fn find<B>(
     Some(car.and_then(|car| occupant(context, domain, &car)))
 }
 
-/// Returns true if a request at a service port is for the host name of its car.
-///
-/// # Errors
-/// If it is for the name of another: a browser sends the cookies of that name, which know no ports.
-pub(crate) fn is_at_its_port<B>(
+/// Returns whom a request at a service port is for by its host name, or why that is another: a browser sends the
+/// cookies of that name, which know no ports. `None`: by the port alone.
+pub(crate) fn find_at<B>(
     context: &Context,
     request: &Request<B>,
     port: u16,
-) -> Result<bool, Problem> {
-    let Some(domain) = &context.config.domain else {
-        return Ok(false);
-    };
-    let is_its_own = match hosted(domain, request)? {
-        None => return Ok(false),
-        Some(HostedCar::At(number)) => number == port,
-        Some(HostedCar::Named(name)) => context.registry.ports_named(&name).contains(&port),
-        Some(HostedCar::NoLabel) => false,
-    };
-    if is_its_own {
-        return Ok(true);
-    }
-    let sentence = format!(
-        "this is the service port {port}, and not of the car with this host name: ask for the name at the main port: nothing was run"
-    );
-    Err(Problem::new(StatusCode::MISDIRECTED_REQUEST, sentence))
+) -> Option<Result<Occupant, Problem>> {
+    let domain = context.config.domain.as_ref()?;
+    let car = hosted(domain, request).transpose()?;
+    Some(car.and_then(|car| {
+        let occupant = match car {
+            HostedCar::At(number) if number == port => context.registry.occupant(port),
+            HostedCar::Named(name) => context.registry.named(&name).remove(&port),
+            HostedCar::At(_) | HostedCar::NoLabel => None,
+        };
+        let sentence = || {
+            format!(
+                "this is the service port {port}, and not of the car with this host name: ask for the name at the main port: nothing was run"
+            )
+        };
+        occupant.ok_or_else(|| Problem::new(StatusCode::MISDIRECTED_REQUEST, sentence()))
+    }))
 }
 
 fn hosted<B>(domain: &Domain, request: &Request<B>) -> Result<Option<HostedCar>, Problem> {
@@ -63,31 +60,26 @@ fn hosted<B>(domain: &Domain, request: &Request<B>) -> Result<Option<HostedCar>,
 }
 
 fn occupant(context: &Context, domain: &Domain, car: &HostedCar) -> Result<Occupant, Problem> {
-    let registry = &context.registry;
-    let port = match car {
-        HostedCar::At(port) => *port,
+    let (registry, domain) = (&context.registry, domain.as_str());
+    match car {
+        HostedCar::At(port) => {
+            let gone = || gone(context, &format!("at service port {port}"));
+            registry.occupant_anywhere(*port).ok_or_else(gone)
+        }
         HostedCar::Named(name) => {
-            let mut ports = registry.ports_named(name).into_iter();
-            let port = ports
-                .next()
-                .ok_or_else(|| gone(context, &format!("called '{name}'")))?;
-            if let Some(other) = ports.next() {
-                return Err(no_car(&format!(
-                    "two cars are called '{name}', at the service ports {port} and {other}: give one of them another name, or ask for {port}.{domain} or {other}.{domain}",
-                    domain = domain.as_str()
-                )));
+            let mut named = registry.named(name).into_iter();
+            match (named.next(), named.next()) {
+                (Some((_, occupant)), None) => Ok(occupant),
+                (Some((port, _)), Some((other, _))) => Err(no_car(&format!(
+                    "two cars are called '{name}', at the service ports {port} and {other}: give one of them another name, or ask for {port}.{domain} or {other}.{domain}"
+                ))),
+                (None, _) => Err(gone(context, &format!("called '{name}'"))),
             }
-            port
         }
-        HostedCar::NoLabel => {
-            let domain = domain.as_str();
-            return Err(no_car(&format!(
-                "only a car whose name is letters from a to z, digits and dashes, 63 at the most, has a host name below {domain}: ask for another car at SERVICE_PORT.{domain}"
-            )));
-        }
-    };
-    let gone = || gone(context, &format!("at service port {port}"));
-    registry.occupant_anywhere(port).ok_or_else(gone)
+        HostedCar::NoLabel => Err(no_car(&format!(
+            "only a car whose name is letters from a to z, digits and dashes, 63 at the most, has a host name below {domain}: ask for another car at SERVICE_PORT.{domain}"
+        ))),
+    }
 }
 
 /// The answer where nothing is known of a car.

@@ -8,6 +8,7 @@ use futures_util::{SinkExt, StreamExt};
 use hyper::body::Incoming;
 use hyper::{Method, Request, Response, StatusCode};
 use p2p_shared::key::Role;
+use p2p_shared::names::LinkName;
 use p2p_shared::protocol::{MAX_PICTURE, Picture};
 use serde::Deserialize;
 use tokio_tungstenite::WebSocketStream;
@@ -66,7 +67,7 @@ async fn show(
     context.check_stays(asked.pending, &caller, || false)?;
     let camera = CameraRequest {
         context,
-        peer: asked.peer,
+        peer: asked.pending.peer,
         run: asked.run,
         begun: asked.begun,
         camera: camera(context, asked.port),
@@ -86,7 +87,7 @@ fn camera(context: &Arc<Context>, port: &ElsewherePort) -> Arc<Camera> {
         let camera = Arc::new(Camera::of_another_router());
         let feeding = feed(
             context.clone(),
-            port.open.port,
+            (port.open.port, port.name.clone()),
             camera.clone(),
             port.closed.clone(),
         );
@@ -97,15 +98,21 @@ fn camera(context: &Arc<Context>, port: &ElsewherePort) -> Arc<Camera> {
 }
 
 /// Shows what the router shows that has the car, whichever that is, while somebody watches, until `closed`.
-async fn feed(context: Arc<Context>, port: u16, camera: Arc<Camera>, closed: CancellationToken) {
+async fn feed(
+    context: Arc<Context>,
+    (port, name): (u16, Option<LinkName>),
+    camera: Arc<Camera>,
+    closed: CancellationToken,
+) {
     let mut watched = camera.watched();
     let feeding = async {
         // No error: the camera has the sender.
-        while watched.wait_for(|is_watched| *is_watched).await.is_ok() {
+        while let Ok(time) = (watched.wait_for(|time| time % 2 == 1).await).map(|time| *time) {
             let mut left = watched.clone();
             tokio::select! {
-                () = stream(&context, port, &camera) => {}
-                _ = left.wait_for(|is_watched| !is_watched) => continue,
+                () = stream(&context, (port, name.as_ref()), &camera) => {}
+                // Also when somebody came at once, whom nobody would tell how the camera is.
+                _ = left.wait_for(|now| *now != time) => continue,
             }
             camera.relay(None, Status::Away);
             tokio::select! {
@@ -142,14 +149,14 @@ struct Said {
 }
 
 /// Shows one stream, until it ends.
-async fn stream(context: &Context, port: u16, camera: &Camera) {
+async fn stream(context: &Context, (port, name): (u16, Option<&LinkName>), camera: &Camera) {
     let (Some(mesh), Some(hops)) = (&context.mesh, &context.hops) else {
         return;
     };
     let Some(there) = mesh.holder_elsewhere(port) else {
         return;
     };
-    let Some(watched) = hops.watch(&there.member, port).await else {
+    let Some(watched) = hops.watch(&there.member, port, name).await else {
         return;
     };
     let most = Some(MAX_PICTURE + 1024);

@@ -41,7 +41,7 @@ pub(crate) fn upgrade(
     let peer = pending.peer;
     let show = ("show a camera", Role::may_link as fn(Role) -> bool);
     let (caller, switching) =
-        (context.access).let_in(pending, &request, "media connection", show)?;
+        (context.access).let_in(pending, &request, "media connection", show, None)?;
     let shared = context.clone();
     let serve = move |stream, read| async move {
         serve(&shared, &caller, peer, stream, read).await;

@@ -57,9 +57,9 @@ pub(crate) async fn run(
         stdin: Bytes::new(),
         for_ms: query.for_ms,
         source: RunSource::Http,
-        by: caller.who(asked.peer),
+        by: caller.who(asked.pending.peer),
         key: caller.key().into(),
-        from: asked.peer,
+        from: asked.pending.peer,
         begun: asked.begun,
     };
     let mut record = asked.car.record(&new);
@@ -70,7 +70,7 @@ pub(crate) async fn run(
         let permit = context
             .quotas
             .runs
-            .take(caller.quota_owner(asked.peer.ip()));
+            .take(caller.quota_owner(asked.pending.peer.ip()));
         let permit = permit.ok_or(RunError::OverQuota);
         let permit = permit.inspect_err(|error| record.fail(error))?;
         record.permit = Some(permit);
@@ -85,7 +85,7 @@ pub(crate) async fn run(
 
 /// Refuses a motion that was asked for too long ago: it has waited for a way to this router.
 fn check_age(asked: &RequestContext<'_>, command: &CommandName) -> Result<(), Problem> {
-    let age = asked.begun.elapsed();
+    let age = asked.timing().link;
     if age < OLD || !asked.car.is_motion(command) {
         return Ok(());
     }

@@ -1,7 +1,6 @@
 //! Passes a request on to the router that holds its car, and its answer back. Keys, cookies, limits and bodies
 //! are judged there.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -36,7 +35,6 @@ pub(crate) struct ElsewhereRequest<'a> {
     pub context: &'a Arc<Context>,
     pub port: &'a ElsewherePort,
     pub pending: &'a PendingConnection,
-    pub peer: SocketAddr,
     pub run: RunId,
     pub begun: Instant,
     pub is_tls: bool,
@@ -47,10 +45,7 @@ type Found = (Response<Incoming>, Exchange, Elsewhere);
 
 impl ElsewhereRequest<'_> {
     pub(crate) fn error_response(&self, problem: Problem) -> Response<AnswerBody> {
-        let timing = Timing {
-            link: self.begun.elapsed(),
-            exec: None,
-        };
+        let timing = Timing::since(self.begun);
         problem.into_response(self.run, timing).map(whole)
     }
 
@@ -72,7 +67,8 @@ impl ElsewhereRequest<'_> {
         let mut request = Request::from_parts(parts, ());
         let passed_on = PassedOn {
             port: self.port.open.port,
-            caller: self.peer,
+            name: self.port.name.clone(),
+            caller: self.pending.peer,
             run: self.run,
             begun: self.begun,
             is_tls: self.is_tls,
@@ -133,6 +129,7 @@ impl ElsewhereRequest<'_> {
                 Passed::Lost if upload.is_broken() => return Err(self.broken_off()),
                 Passed::Lost => return Err(self.lost(&there)),
                 Passed::NotAgain => return Err(not_again(&there)),
+                Passed::OtherName => return Err(self.renamed()),
                 // Of the others nobody knows that they have the car.
                 Passed::Unreachable(why) if asked.len() == 1 => {
                     return Err(not_reached(&there, &why));
@@ -173,11 +170,12 @@ impl ElsewhereRequest<'_> {
     ) -> Result<Response<AnswerBody>, Problem> {
         let car = self.context.registry.car(self.port.open.port);
         let car = &car.ok_or_else(|| self.moved())?;
+        car.while_called(self.port.name.as_ref())
+            .ok_or_else(|| self.renamed())?;
         let asked = RequestContext {
             context: self.context,
             car,
             pending: self.pending,
-            peer: self.peer,
             run: self.run,
             begun: self.begun,
             is_tls: self.is_tls,
@@ -236,6 +234,7 @@ impl ElsewhereRequest<'_> {
                 }
             };
             tokio::select! {
+                biased;
                 () = joined => {}
                 () = silent.cancelled() => {}
                 () = closed.cancelled() => {}

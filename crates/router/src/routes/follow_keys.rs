@@ -3,20 +3,24 @@
 //! key that was revoked anywhere is void here at once.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
 use p2p_shared::os::with_causes;
 use tokio::sync::watch;
-use tokio::task::{JoinSet, spawn_blocking};
-use tokio::time::{Instant, MissedTickBehavior, sleep_until};
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::{Instant, MissedTickBehavior, sleep};
 
 use crate::auth::access::Access;
 use crate::auth::key_store::{HeardNote, KeyStore};
-use crate::auth::signed_out::{SignedOut, SignedOutDigest};
+use crate::auth::signed_out::{List, SignedOut};
 use crate::context::Context;
 use crate::mesh::hop::{Hops, keys};
 use crate::mesh::message::KeyDigests;
 use crate::mesh::{Member, Mesh};
+use crate::ops::shutdown::spawn_blocking;
 
 /// Pause after which what could not be kept is tried again, and what could not be fetched is looked at again.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -25,6 +29,8 @@ const AGAIN: Duration = Duration::from_secs(1);
 const HEARING: Duration = Duration::from_secs(2);
 /// Pause between looks at who has heard.
 const LOOK: Duration = Duration::from_millis(20);
+/// Seconds after which it is noted again that a router is there: so exact is it known after a crash.
+const SEEN: u64 = 600;
 
 mod fetches;
 
@@ -43,13 +49,12 @@ pub(crate) async fn run(context: Arc<Context>, mesh: Arc<Mesh>, hops: Arc<Hops>)
             signed_out: signed_out.clone(),
         },
         own_keys: keys.digest(),
-        own_signed_out: signed_out.digest(),
+        own_signed_out: signed_out.subscribe(),
         stale_after: config.and_then(|config| config.keys_stale),
         mesh: mesh.clone(),
         hops,
-        is_kept: keys.is_kept(),
         fetches: Fetches::default(),
-        fetching: JoinSet::new(),
+        fetching: FuturesUnordered::new(),
         keeping: JoinSet::new(),
         cannot_keep: None,
     };
@@ -57,7 +62,7 @@ pub(crate) async fn run(context: Arc<Context>, mesh: Arc<Mesh>, hops: Arc<Hops>)
     tokio::join!(following.run(), noting);
 }
 
-/// What is known here.
+/// Keys and signed-out cookies that are known here.
 #[derive(Clone)]
 struct Known {
     keys: KeyStore,
@@ -69,50 +74,44 @@ struct Following {
     hops: Arc<Hops>,
     known: Known,
     own_keys: watch::Receiver<u64>,
-    own_signed_out: SignedOutDigest,
-    /// Time without another router after which no key is taken.
+    own_signed_out: watch::Receiver<List>,
+    /// Time after which keys may only stop cars if no other router knows the same.
     stale_after: Option<Duration>,
-    is_kept: watch::Receiver<bool>,
     fetches: Fetches,
-    fetching: JoinSet<(Member, anyhow::Result<()>)>,
-    keeping: JoinSet<anyhow::Result<()>>,
+    fetching: FuturesUnordered<BoxFuture<'static, (Member, anyhow::Result<()>)>>,
+    keeping: JoinSet<Result<anyhow::Result<()>, JoinError>>,
     /// Why it was not kept last, which is logged once.
     cannot_keep: Option<String>,
 }
 
 impl Following {
     async fn run(mut self) {
-        let mut own = self.own();
-        self.mesh.set_keys(own);
+        let mut own = self.tell();
         let mut tick = tokio::time::interval(AGAIN);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             self.fetch(own);
-            self.check_stale();
+            if let Some(limit) = self.stale_after {
+                self.known.keys.set_stale(self.mesh.are_keys_stale(limit));
+            }
             tokio::select! {
                 biased;
-                _ = self.own_keys.changed() => own = self.changed(),
-                () = self.own_signed_out.changed() => own = self.changed(),
-                Ok(()) = self.is_kept.changed() => self.keep(),
-                Some(Ok(fetched)) = self.fetching.join_next() => self.fetched(fetched),
-                Some(Ok(kept)) = self.keeping.join_next() => self.kept(kept),
+                Ok(()) = self.own_keys.changed() => own = self.tell(),
+                Ok(()) = self.own_signed_out.changed() => own = self.tell(),
+                Some(fetched) = self.fetching.next() => self.fetched(fetched),
+                Some(Ok(Ok(kept))) = self.keeping.join_next() => self.kept(kept),
                 () = self.mesh.key_news() => {}
                 _ = tick.tick() => self.keep(),
             }
         }
     }
 
-    fn own(&mut self) -> KeyDigests {
-        KeyDigests {
+    /// Tells what is known here now.
+    fn tell(&mut self) -> KeyDigests {
+        let own = KeyDigests {
             keys: *self.own_keys.borrow_and_update(),
-            signed_out: self.own_signed_out.get(),
-        }
-    }
-
-    /// Tells what is known here now. By hand somebody may have taken away what the others have.
-    fn changed(&mut self) -> KeyDigests {
-        self.fetches.forget();
-        let own = self.own();
+            signed_out: self.own_signed_out.borrow_and_update().digest,
+        };
         self.mesh.set_keys(own);
         own
     }
@@ -130,17 +129,18 @@ impl Following {
                 continue;
             }
             let (hops, known, member) = (self.hops.clone(), self.known.clone(), member.clone());
-            self.fetching.spawn(async move {
+            self.fetching.push(Box::pin(async move {
                 let fetched = known.fetch(&hops, &member, told, own).await;
                 (member, fetched)
-            });
+            }));
         }
     }
 
     fn fetched(&mut self, (from, result): (Member, anyhow::Result<()>)) {
         let Err(error) = result else {
             self.fetches.done(from.start);
-            return;
+            self.mesh.merged_keys(from.start, from.keys);
+            return self.keep();
         };
         if self.fetches.failed(from.start, Instant::now()) {
             let error = with_causes(&error);
@@ -155,7 +155,7 @@ impl Following {
     fn keep(&mut self) {
         if self.keeping.is_empty() {
             let known = self.known.clone();
-            self.keeping.spawn_blocking(move || known.keep());
+            self.keeping.spawn(spawn_blocking(move || known.keep()));
         }
     }
 
@@ -171,29 +171,12 @@ impl Following {
         }
         self.cannot_keep = error;
     }
-
-    fn check_stale(&self) {
-        let Some(limit) = self.stale_after else {
-            return;
-        };
-        let (was_stale, is_stale) = (self.known.keys.is_stale(), self.mesh.alone_for() > limit);
-        self.known.keys.set_stale(is_stale);
-        match (was_stale, is_stale) {
-            (false, true) => tracing::warn!(
-                "mesh: no other router was heard of for longer than --mesh-keys-stale: no key is taken until one is"
-            ),
-            (true, false) => tracing::info!("mesh: keys are taken again"),
-            _ => {}
-        }
-    }
 }
 
 impl Known {
     /// Writes what was not written. Blocks on the disk, if there is something.
     fn keep(&self) -> anyhow::Result<()> {
-        if !*self.keys.is_kept().borrow() {
-            self.keys.keep()?;
-        }
+        self.keys.keep()?;
         self.signed_out.keep(SystemTime::now())
     }
 
@@ -217,37 +200,43 @@ impl Known {
     }
 }
 
-/// Notes, after each change of the keys, which routers have heard of it.
+/// Notes which other routers there are, and which have heard of the last change of the keys.
 async fn note_who_has_heard(mesh: &Mesh, keys: &KeyStore, mut own: watch::Receiver<u64>) {
-    own.mark_unchanged();
-    while own.changed().await.is_ok() {
-        let mut end = Instant::now() + HEARING;
-        let note = loop {
-            // Of several changes the last is noted, and gets its time.
-            if own.has_changed().is_ok_and(|has_changed| has_changed) {
-                end = Instant::now() + HEARING;
+    let (mut left, mut noted, mut end) = (HeardNote::default(), None, Instant::now());
+    loop {
+        let digest = *own.borrow_and_update();
+        // Of several changes the last is noted, and gets its time.
+        if noted.replace(digest) != Some(digest) {
+            end = Instant::now() + HEARING;
+        }
+        let note = heard(mesh, digest);
+        let is_early = Instant::now() < end && !note.is_complete();
+        if !is_early && note != left {
+            left = note.clone();
+            let dir = keys.file().dir().to_owned();
+            if let Ok(Err(error)) = spawn_blocking(move || note.leave(&dir)).await {
+                tracing::warn!(%error, "`key revoke` can't say which routers have heard");
             }
-            let note = heard(mesh, *own.borrow_and_update());
-            if note.is_complete() || Instant::now() >= end {
-                break note;
-            }
-            sleep_until(end.min(Instant::now() + LOOK)).await;
-        };
-        let dir = keys.file().dir().to_owned();
-        if let Ok(Err(error)) = spawn_blocking(move || note.leave(&dir)).await {
-            tracing::warn!(%error, "`key revoke` can't say which routers have heard");
+        }
+        tokio::select! {
+            Ok(()) = own.changed() => {}
+            () = sleep(if is_early { LOOK } else { AGAIN }) => {}
         }
     }
 }
 
 /// Notes which routers have the keys with this digest now.
 fn heard(mesh: &Mesh, digest: u64) -> HeardNote {
-    let mut note = HeardNote::new(digest);
-    let mut all = mesh.told();
-    all.sort_by(|one, other| one.router.cmp(&other.router));
-    for told in all {
+    let (mut note, now) = (HeardNote::new(digest), SystemTime::now());
+    let since_1970 = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let coarse = Duration::from_secs(since_1970.as_secs() / SEEN * SEEN);
+    for told in mesh.told() {
         let has_heard = told.keys.is_some_and(|told| told.keys == digest);
-        note.add(told.router, has_heard, told.silence);
+        let seen = match told.is_away {
+            true => now.checked_sub(told.silence),
+            false => UNIX_EPOCH.checked_add(coarse),
+        };
+        note.add(told.router, has_heard, told.is_away, seen.unwrap_or(now));
     }
     note
 }

@@ -15,6 +15,7 @@ const RETRY: Duration = Duration::from_secs(2);
 pub(crate) async fn run(context: Arc<Context>, mesh: Arc<Mesh>) {
     loop {
         let changed = tokio::select! {
+            biased;
             changed = mesh.changes() => changed,
             () = tokio::time::sleep(RETRY) => context.registry.not_opened(),
         };

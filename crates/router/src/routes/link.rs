@@ -28,6 +28,7 @@ use crate::link::end::LinkEnd;
 use crate::link::task::{LinkSocket, LinkTask};
 use crate::net::hello;
 use crate::net::unauthenticated::PendingConnection;
+use crate::ops::shutdown::own;
 use crate::routes::service_port;
 
 /// Time that an inner gets to take our last message.
@@ -43,7 +44,7 @@ pub(crate) fn upgrade(
 ) -> Result<Response<Bytes>, Problem> {
     let peer = pending.peer;
     let link = ("be a link", Role::may_link as fn(Role) -> bool);
-    let let_in = context.access.let_in(pending, &request, "link", link);
+    let let_in = context.access.let_in(pending, &request, "link", link, None);
     let (caller, switching) = let_in.inspect_err(|_| {
         context.metrics.link_refusals.inc();
     })?;
@@ -147,6 +148,9 @@ async fn serve(
         service_port: car.port,
         media: (context.config.media_address.as_ref())
             .map(|address| Text::new(address.to_string())),
+        host: (context.config.domain.as_ref())
+            .filter(|_| !context.config.service_ports.are_open())
+            .map(|domain| Text::new(domain.host_of(&name, car.port))),
     };
     let handle = (link.clone(), name.clone());
     let mut task = LinkTask::new(socket, work, handle, car.clone(), hello);
@@ -190,10 +194,10 @@ pub(crate) fn restored(context: &Arc<Context>, car: Arc<Car>) {
     service_port::begin_for(context, &car);
     let context = context.clone();
     let tracker = context.shutdown.links.clone();
-    tracker.spawn(async move {
+    tracker.spawn(own(async move {
         let end = LinkEnd::Lost("it did not come back after the router's restart".to_owned());
         keep(&context, &car, &end).await;
-    });
+    }));
 }
 
 /// Keeps the port of a car that is away for [`timing::PORT_KEPT`], and gives it up if the car is still

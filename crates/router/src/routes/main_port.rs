@@ -1,5 +1,5 @@
-//! Serves the main port: routes inners, cameras, consoles, health checks and metrics, and callers of cars by
-//! their names.
+//! Serves the main port: routes inners, cameras, consoles, health checks and metrics, the page of all cars, and callers
+//! of cars by their names.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -10,20 +10,20 @@ use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use p2p_shared::key::Role;
+use p2p_shared::net::transport::Transport;
 use p2p_shared::protocol::{ADMIN_PATH, LINK_PATH, MEDIA_PATH};
 use p2p_shared::timing;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::auth::access::{self, Access};
+use crate::auth::access::{self, Access, Revoked};
 use crate::client::session;
 use crate::context::Context;
 use crate::http::connection::{self, Patience};
 use crate::http::response::{Problem, plain, whole};
 use crate::http::{csrf, host, query, tls_or_plain};
 use crate::mesh::hop::{Hops, handshake};
-use crate::mesh::invite;
 use crate::net::accept::accept;
 use crate::net::accept_rate::AcceptRate;
 use crate::net::places::Places;
@@ -33,7 +33,7 @@ use crate::ops::metrics;
 use crate::routes::balancer::{self, Connected};
 use crate::routes::first_bytes::FirstBytes;
 use crate::routes::service_port::{self, CallerConnection};
-use crate::routes::{by_name, camera_ingest, join, link, peer};
+use crate::routes::{by_name, camera_ingest, fleet, invited, link, peer};
 
 /// Most connections that wait to be let in after they were introduced, which is at once.
 const INTRODUCED: usize = 64;
@@ -166,50 +166,88 @@ fn begin(context: &Arc<Context>, stream: TcpStream, peer: SocketAddr) {
 
 async fn connection(context: &Arc<Context>, stream: TcpStream, peer: SocketAddr) {
     let pending = context.admit(peer);
-    let has_cars = context.config.domain.is_some();
-    let patience = if has_cars {
-        context.config.patience
-    } else {
-        Patience {
-            headers: timing::HELLO,
-            ..Patience::default()
-        }
-    };
-    let refuse = |status| {
-        if has_cars {
-            service_port::last_words(context, &pending, status)
-        } else {
-            tls_or_plain::last_words(&pending, status, patience.headers).into_plain_response()
-        }
-    };
-    let Some(stream) =
-        tls_or_plain::enter(context.config.acceptor(), &pending, stream, refuse).await
-    else {
-        return;
-    };
-    let is_private = context.access.is_private(peer.ip(), stream.is_tls());
-    let callers = &CallerConnection::new(context, &pending, stream.is_tls());
+    let refuse = |status| refuse(context, &pending, status);
+    let acceptor = context.config.acceptor();
+    if let Some(stream) = tls_or_plain::enter(acceptor, &pending, stream, refuse).await {
+        answer_all(context, &pending, stream).await;
+    }
+}
+
+/// Time that a caller has: where callers of cars come, as much as at a service port.
+fn patience(context: &Context) -> Patience {
+    if context.config.domain.is_some() {
+        return context.config.patience;
+    }
+    Patience {
+        headers: timing::HELLO,
+        ..Patience::default()
+    }
+}
+
+/// Makes the answer to what is no request.
+fn refuse(context: &Context, pending: &PendingConnection, status: StatusCode) -> Response<Bytes> {
+    if context.config.domain.is_some() {
+        return service_port::last_words(context, pending, status);
+    }
+    let patience = patience(context).headers;
+    tls_or_plain::last_words(pending, status, patience).into_plain_response()
+}
+
+/// Answers all requests of a connection.
+pub(crate) async fn answer_all(
+    context: &Arc<Context>,
+    pending: &PendingConnection,
+    stream: Transport,
+) {
+    let peer = pending.peer;
+    let refuse = |status| refuse(context, pending, status);
+    let is_tls = stream.is_tls();
+    let is_private = context.access.is_private(peer.ip(), is_tls);
+    let callers = &CallerConnection::new(context, pending, stream.is_tls());
     let strict = context.config.strict_transport(stream.is_tls());
-    connection::serve_with(patience, stream, &pending, strict, refuse, |request| {
-        let pending = &pending;
-        async move {
+    let patience = patience(context);
+    connection::serve_with(
+        patience,
+        stream,
+        pending,
+        strict,
+        refuse,
+        |mut request| async move {
             if let Some(occupant) = by_name::find(context, &request) {
                 return Box::pin(callers.answer(occupant, true, request)).await;
             }
+            if let Some(port) = fleet::picture_of(&mut request) {
+                let occupant = context.registry.occupant_anywhere(port);
+                // Without a key nobody learns which ports have a car.
+                let occupant = occupant.ok_or_else(|| {
+                    let caller = context
+                        .access
+                        .key_or_cookie(pending, request.headers(), is_tls);
+                    caller.map_or_else(
+                        |problem| problem,
+                        |_| Problem::unavailable("this car is away"),
+                    )
+                });
+                return Box::pin(callers.answer(occupant, false, request)).await;
+            }
+            if is_private && fleet::is_for(&request) {
+                return Box::pin(fleet::answer(context, pending, request, is_tls)).await;
+            }
             let is_fine = is_private || is_health_call(context, peer.ip(), &request);
-            let response = match host::check_count(&request) {
-                Err(problem) => Err(problem),
-                Ok(()) if !is_fine => Err(tls_or_plain::in_the_clear(&request)),
-                Ok(()) if is_join(context, &request) => {
-                    Box::pin(join::answer(context, pending, &request)).await
+            let invited = invited::find(context, request.uri().path());
+            let response = match (host::check_count(&request), invited) {
+                (Err(problem), _) => Err(problem),
+                (Ok(()), _) if !is_fine => Err(tls_or_plain::in_the_clear(&request)),
+                (Ok(()), Some(invited)) => {
+                    Box::pin(invited::answer(context, pending, &request, invited)).await
                 }
-                Ok(()) => route(context, pending, request),
+                (Ok(()), None) => route(context, pending, request),
             };
             response
                 .unwrap_or_else(Problem::into_plain_response)
                 .map(whole)
-        }
-    })
+        },
+    )
     .await;
 }
 
@@ -225,11 +263,6 @@ fn is_health_call(context: &Context, peer: IpAddr, request: &Request<Incoming>) 
 fn is_from_here(context: &Context, peer: IpAddr, headers: &HeaderMap) -> bool {
     let is_here = |address| context.health.is_here(address);
     is_here(peer) && host::is_direct(headers, is_here)
-}
-
-/// Returns true if a router asks to join the mesh of this one.
-fn is_join(context: &Context, request: &Request<Incoming>) -> bool {
-    request.uri().path() == invite::PATH && context.mesh.is_some()
 }
 
 fn route(
@@ -289,7 +322,7 @@ fn route(
         health::PATH if context.shutdown.draining.is_cancelled() => {
             Err(Problem::unavailable("the router is going down"))
         }
-        health::PATH => match context.health.problem() {
+        health::PATH => match problem(context) {
             None => {
                 let mut response = plain(StatusCode::OK, Bytes::from("ok\n"));
                 // Strangers need not know when the router was restarted.
@@ -311,6 +344,15 @@ fn route(
             Ok(response)
         }
     }
+}
+
+/// Returns why the router can't do its job.
+fn problem(context: &Context) -> Option<String> {
+    let stale = match &context.access {
+        Access::Keys(keys, _) if keys.in_force().is_stale => Some(Revoked::Stale.to_string()),
+        _ => None,
+    };
+    context.health.problem().or(stale)
 }
 
 /// Allows metrics for this machine, and for keys that may see everything anyway.

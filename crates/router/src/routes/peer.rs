@@ -9,10 +9,11 @@ use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderValue};
 use hyper::{Request, Response, StatusCode};
+use p2p_shared::names::LinkName;
 use p2p_shared::net::transport::Transport;
 use p2p_shared::protocol::ADMIN_PATH;
 use p2p_shared::timing;
-use tokio::task::spawn_blocking;
+use tokio_util::sync::CancellationToken;
 
 use crate::auth::access::{Access, Caller};
 use crate::camera::frame_socket;
@@ -26,11 +27,12 @@ use crate::http::response::{AnswerBody, Problem, plain, whole};
 use crate::http::{csrf, websocket};
 use crate::mesh::Mesh;
 use crate::mesh::hop::handshake::{self, NUMBER, Number, PROTOCOL};
-use crate::mesh::hop::headers::{self, MAIN_PORT, NOT_THERE, PassedOn};
+use crate::mesh::hop::headers::{self, MAIN_PORT, NOT_HELD, NOT_THERE, OTHER_NAME, PassedOn};
 use crate::mesh::hop::{self, Hops, PICTURES_PATH, keys};
 use crate::mesh::id::Start;
 use crate::mesh::message::KeyDigests;
 use crate::net::unauthenticated::PendingConnection;
+use crate::ops::shutdown::spawn_blocking;
 use crate::routes::request::RequestContext;
 
 /// Time for which a connection without requests is kept: the other side closes it after a minute.
@@ -199,13 +201,16 @@ async fn answer(
 ) -> Response<AnswerBody> {
     let Some(passed_on) = PassedOn::take(request.headers_mut()) else {
         tracing::warn!("mesh: a router of another version passed a request on: it was refused");
-        return not_there();
+        return not_there(NOT_HELD);
     };
     if passed_on.port == MAIN_PORT {
-        return console(context, passed_on.caller, member, request);
+        let from = (passed_on.caller, passed_on.is_tls);
+        return console(context, from, member, request);
     }
-    let Some(car) = held_here(context, mesh, passed_on.port) else {
-        return not_there();
+    let name = passed_on.name.as_ref();
+    let car = match held_here(context, mesh, passed_on.port, name) {
+        Ok((car, _)) => car,
+        Err(why) => return not_there(why),
     };
     let caller = passed_on.caller;
     let pending = context
@@ -215,7 +220,6 @@ async fn answer(
         context,
         car: &car,
         pending: &pending,
-        peer: caller,
         run: passed_on.run,
         begun: passed_on.begun,
         is_tls: passed_on.is_tls,
@@ -231,17 +235,18 @@ async fn answer(
 /// Begins a console of the member's here: it has shown the same key there.
 fn console(
     context: &Arc<Context>,
-    caller: SocketAddr,
+    (caller, is_tls): (SocketAddr, bool),
     member: Start,
     request: Request<Incoming>,
 ) -> Response<AnswerBody> {
     if request.uri().path() != ADMIN_PATH {
-        return not_there();
+        return not_there(NOT_HELD);
     }
     let closed = &context.shutdown.closed;
-    let pending = (context.unauthenticated).admit_passed_on(caller, closed, false);
+    let mut pending = (context.unauthenticated).admit_passed_on(caller, closed, false);
+    pending.is_vouched_for = true;
     let via = Via::new(context, member);
-    let response = session::upgrade_console(context, &pending, request, via);
+    let response = session::upgrade_console(context, &pending, request, Some((via, is_tls)));
     let response = response.unwrap_or_else(Problem::into_plain_response);
     response.map(whole)
 }
@@ -253,19 +258,22 @@ fn pictures(
     port: u16,
     request: Request<Incoming>,
 ) -> Response<AnswerBody> {
-    let (Some(car), Ok(switching)) = (
-        held_here(context, mesh, port),
-        websocket::handshake(&request, "the other routers of a mesh"),
-    ) else {
-        return not_there();
+    let name = headers::name(request.headers());
+    let held = name.map_err(|_| OTHER_NAME);
+    let held = held.and_then(|name| held_here(context, mesh, port, name.as_ref()));
+    let (car, is_called) = match held {
+        Ok(held) => held,
+        Err(why) => return not_there(why),
     };
-    let (camera, closed) = (car.camera.clone(), car.closed.clone());
+    let Ok(switching) = websocket::handshake(&request, "the other routers of a mesh") else {
+        return not_there(NOT_HELD);
+    };
     let viewer = Viewer::new(
-        camera,
+        car.camera.clone(),
         Caller::Anyone,
         None,
         &context.metrics.viewers,
-        closed,
+        is_called,
     );
     let serve = move |stream, read| frame_socket::serve(viewer, stream, read);
     let connections = &context.shutdown.connections;
@@ -273,16 +281,23 @@ fn pictures(
 }
 
 /// Says that nothing was handed to a link.
-fn not_there() -> Response<AnswerBody> {
+fn not_there(why: HeaderValue) -> Response<AnswerBody> {
     let mut response = Response::new(whole(Bytes::new()));
     *response.status_mut() = StatusCode::MISDIRECTED_REQUEST;
-    let not_there = HeaderValue::from_static("1");
-    response.headers_mut().insert(NOT_THERE, not_there);
+    response.headers_mut().insert(NOT_THERE, why);
     response
 }
 
-/// The car, unless another router has it by now. Nothing is passed on twice.
-fn held_here(context: &Context, mesh: &Mesh, port: u16) -> Option<Arc<Car>> {
-    let is_elsewhere = mesh.holder_elsewhere(port).is_some();
-    (context.registry.car(port)).filter(|_| !is_elsewhere)
+/// The car, unless another router has it by now, or what the other one knew of its name is old; and what is
+/// cancelled when that is so. Nothing is passed on twice.
+fn held_here(
+    context: &Context,
+    mesh: &Mesh,
+    port: u16,
+    name: Option<&LinkName>,
+) -> Result<(Arc<Car>, CancellationToken), HeaderValue> {
+    let car = (context.registry.car(port)).filter(|_| !mesh.is_elsewhere(port));
+    let car = car.ok_or(NOT_HELD)?;
+    let is_called = car.while_called(name).ok_or(OTHER_NAME)?;
+    Ok((car, is_called))
 }

@@ -1,6 +1,5 @@
 //! Defines the context of one request on a service port, and makes the common answers from it.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -23,7 +22,6 @@ pub(crate) struct RequestContext<'a> {
     pub context: &'a Arc<Context>,
     pub car: &'a Arc<Car>,
     pub pending: &'a PendingConnection,
-    pub peer: SocketAddr,
     pub run: RunId,
     pub begun: Instant,
     /// True if the request came over TLS.
@@ -34,10 +32,7 @@ pub(crate) struct RequestContext<'a> {
 
 impl RequestContext<'_> {
     pub(crate) fn timing(&self) -> Timing {
-        Timing {
-            link: self.begun.elapsed(),
-            exec: None,
-        }
+        Timing::since(self.begun)
     }
 
     /// Makes an answer of this type to a request that ran nothing.
@@ -51,7 +46,7 @@ impl RequestContext<'_> {
 
     /// Counts an answer of the caller's, until it was sent, in what its key may leave unread.
     pub(crate) fn counted(&self, caller: &Caller, answer: Bytes) -> Result<Bytes, Problem> {
-        let owner = caller.quota_owner(self.peer.ip());
+        let owner = caller.quota_owner(self.pending.peer.ip());
         let permit = self.context.quotas.unread.take_sized(owner, answer.len());
         let permit = permit.ok_or_else(|| {
             let sentence = format!(

@@ -2,13 +2,14 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
 
 use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use p2p_shared::key::Role;
+use p2p_shared::net::transport::Transport;
+use p2p_shared::timing;
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::auth::access::Caller;
@@ -26,12 +27,13 @@ use crate::http::{connection, csrf, host, query, tls_or_plain};
 use crate::link::work::NoAnswer;
 use crate::net::accept::accept;
 use crate::net::unauthenticated::PendingConnection;
+use crate::ops::shutdown::own;
 use crate::page::files;
 use crate::routes::elsewhere::ElsewhereRequest;
 use crate::routes::request::RequestContext;
-use crate::routes::sign_in::{HOME, SIGN_IN, SIGN_OUT};
+use crate::routes::sign_in::{self, HOME, SIGN_IN, SIGN_OUT};
 use crate::routes::video::FRAMES;
-use crate::routes::{balancer, by_name, camera_elsewhere, cgi, run_result};
+use crate::routes::{balancer, by_name, camera_elsewhere, cgi, qr, run_result};
 
 /// Serves the port of a car that is here.
 pub(crate) fn begin_for(context: &Arc<Context>, car: &Car) {
@@ -45,7 +47,7 @@ pub(crate) fn begin_for(context: &Arc<Context>, car: &Car) {
 pub(crate) fn begin(context: &Arc<Context>, port: Arc<OpenPort>) {
     if let Some(listener) = port.begin_serving() {
         let serving = serve(context.clone(), port, listener);
-        context.shutdown.connections.spawn(serving);
+        context.shutdown.connections.spawn(own(serving));
     }
 }
 
@@ -67,11 +69,20 @@ async fn serve(context: Arc<Context>, port: Arc<OpenPort>, listener: Arc<TcpList
 async fn connection(context: &Arc<Context>, port: &OpenPort, stream: TcpStream, peer: SocketAddr) {
     let pending = &context.unauthenticated.admit(peer, &port.closed);
     let refuse = |status| last_words(context, pending, status);
-    let Some(stream) =
-        tls_or_plain::enter(context.config.acceptor(), pending, stream, refuse).await
-    else {
-        return;
-    };
+    let acceptor = context.config.acceptor();
+    if let Some(stream) = tls_or_plain::enter(acceptor, pending, stream, refuse).await {
+        answer_all(context, port, stream, pending).await;
+    }
+}
+
+/// Answers all requests of a connection to a service port.
+pub(crate) async fn answer_all(
+    context: &Arc<Context>,
+    port: &OpenPort,
+    stream: Transport,
+    pending: &PendingConnection,
+) {
+    let refuse = |status| last_words(context, pending, status);
     let callers = CallerConnection::new(context, pending, stream.is_tls());
     connection::serve_with(
         context.config.patience,
@@ -87,10 +98,9 @@ async fn connection(context: &Arc<Context>, port: &OpenPort, stream: TcpStream, 
                     Problem::unavailable(sentence)
                 })
             };
-            match by_name::is_at_its_port(context, &request, at) {
-                Ok(is_by_name) => callers.answer(occupant(), is_by_name, request),
-                Err(problem) => callers.answer(Err(problem), true, request),
-            }
+            let by_name = by_name::find_at(context, &request, at);
+            let is_by_name = by_name.is_some();
+            callers.answer(by_name.unwrap_or_else(occupant), is_by_name, request)
         },
     )
     .await;
@@ -140,14 +150,39 @@ impl<'a> CallerConnection<'a> {
         request: Request<Incoming>,
     ) -> Response<AnswerBody> {
         let (context, pending) = (self.context, self.pending);
-        let (run, begun) = (context.next_run(), Instant::now());
+        let (run, begun) = (context.next_run(), timing::now());
+        let port = occupant.as_ref().ok().map(Occupant::port);
+        let path = request.uri().path();
+        let is_page = path == HOME && csrf::is_navigation(request.headers());
+        let is_away = |problem: &Problem| {
+            is_page
+                && matches!(
+                    problem.status,
+                    StatusCode::NOT_FOUND
+                        | StatusCode::BAD_GATEWAY
+                        | StatusCode::SERVICE_UNAVAILABLE
+                )
+        };
         let mut response = match occupant {
+            _ if request.uri().path() == qr::PATH => match self.check_first(is_by_name, &request) {
+                Ok(()) => {
+                    Box::pin(qr::answer(
+                        context,
+                        pending,
+                        request,
+                        self.is_tls,
+                        port,
+                        (run, begun),
+                    ))
+                    .await
+                }
+                Err(problem) => problem.into_response(run, Timing::default()).map(whole),
+            },
             Ok(Occupant::Here(car)) => {
                 let asked = RequestContext {
                     context,
                     car: &car,
                     pending,
-                    peer: pending.peer,
                     run,
                     begun,
                     is_tls: self.is_tls,
@@ -165,7 +200,6 @@ impl<'a> CallerConnection<'a> {
                     context,
                     port: &port,
                     pending,
-                    peer: pending.peer,
                     run,
                     begun,
                     is_tls: self.is_tls,
@@ -174,11 +208,17 @@ impl<'a> CallerConnection<'a> {
                     Ok(()) => Box::pin(camera_elsewhere::answer(&asked, request)).await,
                     Err(problem) => Err(problem),
                 };
-                answered.unwrap_or_else(|problem| asked.error_response(problem))
+                answered.unwrap_or_else(|problem| match is_away(&problem) {
+                    true => sign_in::away(problem, run),
+                    false => asked.error_response(problem),
+                })
             }
             Err(nobody) => {
                 let problem = self.refuse(nobody, is_by_name, &request);
-                problem.into_response(run, Timing::default()).map(whole)
+                match is_away(&problem) {
+                    true => sign_in::away(problem, run),
+                    false => problem.into_response(run, Timing::default()).map(whole),
+                }
             }
         };
         if context.shutdown.draining.is_cancelled() || pending.is_for_stop() {
@@ -284,7 +324,11 @@ impl RequestContext<'_> {
         let caller = |what: &str, may: fn(Role) -> bool| {
             let access = &self.context.access;
             let caller = access.key_or_cookie(self.pending, headers, self.is_tls)?;
-            caller.may(what, may)?;
+            // With a stale key, too: `cgi` refuses it for all but a stop.
+            match path {
+                "/cgi" => caller.has_role(what, may)?,
+                _ => caller.may(what, may)?,
+            }
             caller.is_for(self.car.port)?;
             self.context.check_stays(self.pending, &caller, || {
                 let stop = self.stop_query(&request);
@@ -348,7 +392,7 @@ impl RequestContext<'_> {
         request: Request<Incoming>,
     ) -> Result<Response<AnswerBody>, Problem> {
         let via = self.via.and_then(|from| Via::new(self.context, from));
-        let (context, car, peer) = (self.context, self.car, self.peer);
+        let (context, car, peer) = (self.context, self.car, self.pending.peer);
         let response = session::upgrade_page(context, car, caller, peer, request, via)?;
         Ok(response.map(whole))
     }

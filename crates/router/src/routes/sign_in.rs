@@ -8,12 +8,14 @@ use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use p2p_shared::key::{Key, Role};
-use p2p_shared::names::CommandName;
+use p2p_shared::names::{CommandName, RunId};
 
 use crate::auth::access::Caller;
 use crate::auth::key_store::AuthError;
+use crate::context::Context;
 use crate::http::csrf;
-use crate::http::response::{AnswerBody, Executed, Problem, answer, whole};
+use crate::http::response::{AnswerBody, Executed, Problem, Timing, answer, whole};
+use crate::net::unauthenticated::PendingConnection;
 use crate::page;
 use crate::page::drive_page::DrivePage;
 use crate::page::files;
@@ -41,21 +43,12 @@ impl RequestContext<'_> {
             return Ok(self.go_home(SIGN_IN, None));
         }
         let is_seen = csrf::is_navigation(request.headers());
-        match self.pass_for(request).await {
+        let by = (&**self.context, self.pending, self.is_tls);
+        match sign_in_by_form(by, request, Some(self.car.port)).await {
             Ok(cookie) => Ok(self.go_home(SIGN_IN, cookie)),
             Err(problem) if is_seen => Ok(self.form(problem)),
             Err(problem) => Err(problem),
         }
-    }
-
-    async fn pass_for(&self, request: Request<Incoming>) -> Result<Option<HeaderValue>, Problem> {
-        let key = self.key_in_form(request).await?;
-        let access = &self.context.access;
-        let (caller, cookie) = access.sign_in(self.pending, &key, self.is_tls)?;
-        caller.may("sign in", Role::may_view)?;
-        caller.is_for(self.car.port)?;
-        tracing::info!(from = %self.peer, key = caller.name(), "signed in");
-        Ok(cookie)
     }
 
     /// Answers `POST /sign-out`. Somebody who has lost the browser has to revoke the key.
@@ -96,29 +89,6 @@ impl RequestContext<'_> {
             headers.insert(header::SET_COOKIE, cookie);
         }
         response
-    }
-
-    async fn key_in_form(&self, request: Request<Incoming>) -> Result<Key, Problem> {
-        let bad = |sentence: &str| Problem::new(StatusCode::BAD_REQUEST, sentence);
-        let reading = Limited::new(request.into_body(), MAX_FORM).collect();
-        let form = match tokio::time::timeout(self.context.config.patience.body, reading).await {
-            Ok(Ok(whole)) => whole.to_bytes(),
-            Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
-                let sentence = "that is more than a key: paste the key alone";
-                return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, sentence));
-            }
-            Ok(Err(_)) => return Err(bad("the form came cut off or badly framed: send it again")),
-            Err(_) => {
-                let sentence = "the form did not come in time: send it again";
-                return Err(Problem::new(StatusCode::REQUEST_TIMEOUT, sentence));
-            }
-        };
-        let key = form_urlencoded::parse(&form).find(|(name, _)| name == "key");
-        let (_, key) = key.ok_or_else(|| bad("there is no key in the form (key=…)"))?;
-        key.parse()
-            .map_err(|error: p2p_shared::key::ParseKeyError| {
-                Problem::unauthorized(error.to_string())
-            })
     }
 
     /// Answers `GET /`.
@@ -195,10 +165,7 @@ impl RequestContext<'_> {
 
     /// Makes the page that asks for a key.
     fn form(&self, problem: Problem) -> Response<AnswerBody> {
-        // Somebody who pastes a key need not know how a program sends it.
-        let is_first = problem.sentence == AuthError::Missing.to_string();
-        let wrong = Some(problem.sentence.as_str()).filter(|_| !is_first);
-        let html = page::sign_in(wrong);
+        let html = form(&problem, Some(&self.car.name().to_string()));
         let mut response = self.page(problem.status, problem.executed, html);
         response.headers_mut().extend(problem.headers);
         response
@@ -212,6 +179,72 @@ impl RequestContext<'_> {
         executed: Executed,
         html: impl Into<Bytes>,
     ) -> Response<AnswerBody> {
+        HtmlAnswer {
+            status,
+            executed,
+            run: self.run,
+            timing: self.timing(),
+        }
+        .with(html)
+    }
+}
+
+/// Signs in the holder of the key in the form that is a request's body, for the car with this service port, or for all
+/// that the key is for. Returns the header that lets a browser store a session cookie.
+pub(crate) async fn sign_in_by_form(
+    (context, pending, is_tls): (&Context, &PendingConnection, bool),
+    request: Request<Incoming>,
+    port: Option<u16>,
+) -> Result<Option<HeaderValue>, Problem> {
+    let key = form_field(context, request, "key").await?;
+    let key: Key = key
+        .parse()
+        .map_err(|error: p2p_shared::key::ParseKeyError| {
+            Problem::unauthorized(error.to_string())
+        })?;
+    let (caller, cookie) = context.access.sign_in(pending, &key, is_tls)?;
+    caller.may("sign in", Role::may_view)?;
+    port.map_or(Ok(()), |port| caller.is_for(port))?;
+    tracing::info!(from = %pending.peer, key = caller.name(), "signed in");
+    Ok(cookie)
+}
+
+/// Makes the page that asks for a key, to this car or to the router.
+pub(crate) fn form(problem: &Problem, car: Option<&str>) -> String {
+    // Somebody who pastes a key need not know how a program sends it.
+    let is_first = problem.sentence == AuthError::Missing.to_string();
+    let wrong = Some(problem.sentence.as_str()).filter(|_| !is_first);
+    page::sign_in(wrong, car)
+}
+
+/// Pause after which a browser asks again for the page of a car that is away, in seconds.
+const ASK_AGAIN: HeaderValue = HeaderValue::from_static("3");
+
+/// Makes the answer in place of a car's page, which a person sees: it asks again by itself.
+pub(crate) fn away(problem: Problem, run: RunId) -> Response<AnswerBody> {
+    let answer = HtmlAnswer {
+        status: problem.status,
+        executed: problem.executed,
+        run,
+        timing: Timing::default(),
+    };
+    let mut response = answer.with(page::away(&problem.sentence));
+    let headers = response.headers_mut();
+    headers.extend(problem.headers);
+    headers.insert(header::REFRESH, ASK_AGAIN);
+    response
+}
+
+/// Answer that is a page.
+pub(crate) struct HtmlAnswer {
+    pub status: StatusCode,
+    pub executed: Executed,
+    pub run: RunId,
+    pub timing: Timing,
+}
+
+impl HtmlAnswer {
+    pub(crate) fn with(self, html: impl Into<Bytes>) -> Response<AnswerBody> {
         const HEADERS: [(HeaderName, &str); 4] = [
             (header::CONTENT_TYPE, "text/html; charset=utf-8"),
             // The page's address goes to this router only.
@@ -226,7 +259,7 @@ impl RequestContext<'_> {
             ),
         ];
         let body = whole(html.into());
-        let mut response = answer(status, executed, self.run, self.timing(), body);
+        let mut response = answer(self.status, self.executed, self.run, self.timing, body);
         let headers = response.headers_mut();
         for (name, value) in HEADERS {
             headers.insert(name, HeaderValue::from_static(value));
@@ -234,4 +267,31 @@ impl RequestContext<'_> {
         headers.insert(header::CONTENT_SECURITY_POLICY, page::policy());
         response
     }
+}
+
+/// Reads the field of this name from the form that is a request's body.
+pub(crate) async fn form_field(
+    context: &Context,
+    request: Request<Incoming>,
+    name: &str,
+) -> Result<String, Problem> {
+    let bad = |sentence: &str| Problem::new(StatusCode::BAD_REQUEST, sentence);
+    let reading = Limited::new(request.into_body(), MAX_FORM).collect();
+    let form = match tokio::time::timeout(context.config.patience.body, reading).await {
+        Ok(Ok(whole)) => whole.to_bytes(),
+        Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
+            let sentence = format!("that is more than a {name}: paste the {name} alone");
+            return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, sentence));
+        }
+        Ok(Err(_)) => return Err(bad("the form came cut off or badly framed: send it again")),
+        Err(_) => {
+            let sentence = "the form did not come in time: send it again";
+            return Err(Problem::new(StatusCode::REQUEST_TIMEOUT, sentence));
+        }
+    };
+    let mut fields = form_urlencoded::parse(&form);
+    let found = fields.find(|(field, _)| field == name);
+    let (_, value) =
+        found.ok_or_else(|| bad(&format!("there is no {name} in the form ({name}=…)")))?;
+    Ok(value.into_owned())
 }

@@ -28,7 +28,7 @@ use crate::link::work::NoAnswer;
 use crate::routes::request::RequestContext;
 
 /// Path of the WebSocket for a page's pictures.
-pub(crate) const FRAMES: &str = "/frames";
+pub(crate) const FRAMES: &str = p2p_shared::protocol::PICTURES_PATH;
 
 /// Longest time until a picture arrives: a camera on a busy Pi takes 5 s for its first.
 const FIRST: Duration = Duration::from_secs(8);
@@ -53,7 +53,7 @@ impl RequestContext<'_> {
     pub(crate) fn camera(&self) -> CameraRequest<'_> {
         CameraRequest {
             context: self.context,
-            peer: self.peer,
+            peer: self.pending.peer,
             run: self.run,
             begun: self.begun,
             camera: self.car.camera.clone(),
@@ -116,10 +116,7 @@ impl CameraRequest<'_> {
     }
 
     fn ok(&self, body: AnswerBody) -> Response<AnswerBody> {
-        let timing = Timing {
-            link: self.begun.elapsed(),
-            exec: None,
-        };
+        let timing = Timing::since(self.begun);
         answer(StatusCode::OK, Executed::No, self.run, timing, body)
     }
 
@@ -248,6 +245,7 @@ mod tests {
             },
             camera: false,
             dial: 0,
+            past: false,
         };
         let owner = caller.quota_owner(peer.ip());
         let registry = context.registry.clone();
@@ -277,7 +275,6 @@ mod tests {
             context: &context,
             car: &car,
             pending: &context.unauthenticated.admit(peer, &car.closed),
-            peer,
             run: RunId::from_number(1),
             begun: Instant::now(),
             is_tls: false,

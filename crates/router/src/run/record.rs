@@ -92,7 +92,7 @@ impl RunRecord {
     }
 
     pub(crate) fn started(&mut self) {
-        self.started.get_or_insert_with(Instant::now);
+        self.started.get_or_insert_with(timing::now);
     }
 
     pub(crate) fn has_started(&self) -> bool {
@@ -115,7 +115,7 @@ impl RunRecord {
     pub(crate) fn ended(&mut self, end: End, exec: Duration) {
         self.started();
         self.end = Some(end);
-        let link = self.begun.elapsed().saturating_sub(exec);
+        let link = Timing::since(self.begun).link.saturating_sub(exec);
         self.times = Some(Timing {
             link,
             exec: Some(exec),
@@ -125,12 +125,12 @@ impl RunRecord {
 
     /// The time that the run took: on the link, and in its process once that has ended.
     pub(crate) fn timing(&self) -> Timing {
-        self.times.unwrap_or_else(|| Timing {
-            link: match self.started {
-                Some(started) => started - self.begun,
-                None => self.begun.elapsed(),
+        self.times.unwrap_or_else(|| match self.started {
+            Some(started) => Timing {
+                link: started - self.begun,
+                exec: None,
             },
-            exec: None,
+            None => Timing::since(self.begun),
         })
     }
 

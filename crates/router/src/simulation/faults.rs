@@ -66,11 +66,7 @@ impl Scenario {
             7 | 8 if is_guarded => {
                 if let Some(inner) = &self.car_inner {
                     let time = self.rng.ms(5..2500);
-                    self.log(format!("the inner is stopped for {time:?}"));
-                    inner.stall.set(true);
-                    sleep(time).await;
-                    inner.stall.set(false);
-                    self.log("the inner goes on");
+                    inner.stall_for(time, &self.world.history).await;
                 }
             }
             9 => {
@@ -81,7 +77,7 @@ impl Scenario {
                 if let Some(stall) = stall {
                     let time = self.rng.ms(5..2500);
                     self.log(format!("the router is stopped for {time:?}"));
-                    self.stalled += time;
+                    self.world.stalls_for(time);
                     stall.set(true);
                     sleep(time).await;
                     stall.set(false);

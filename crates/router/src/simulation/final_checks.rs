@@ -6,7 +6,6 @@ use p2p_shared::timing;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::machine::Machine;
 use super::network::{CAPACITY, NetworkPath};
 use super::scenario::Scenario;
 
@@ -15,6 +14,8 @@ use super::scenario::Scenario;
 const BACK: Duration = Duration::from_millis(2000);
 /// The same where a connection was lost silently: only the keepalive of an idle link finds out.
 const BACK_AFTER_SILENCE: Duration = Duration::from_millis(62_000);
+/// Time within which everything ends once nobody asks for more.
+const CALM: Duration = Duration::from_secs(6);
 /// Time between two questions whether service is back.
 const ASK_EACH: Duration = Duration::from_millis(100);
 
@@ -83,38 +84,21 @@ impl Scenario {
     pub(super) async fn end(&mut self, consoles: usize) {
         sleep(self.rng.ms(0..400)).await;
         self.world.be_quiet();
-        let began = Instant::now();
-        while self.answers.open() > 0 && began.elapsed() < Duration::from_secs(60) {
-            sleep(Duration::from_millis(50)).await;
-        }
-        let (open, history) = (self.answers.open(), self.world.history.clone());
-        if open > 0 {
-            history.violation(2, format!("{open} callers were not answered within 60 s"));
-        }
+        let limit = Duration::from_secs(60);
+        self.answers.all_answered(&self.world, limit).await;
         // The last press of a held key, a motion's limit, a stop that failed and is tried again, and
         // processes that still run: seconds at most.
-        let began = Instant::now();
-        let is_calm = |machine: &Machine| !machine.is_moving() && machine.process_count() == 0;
         sleep(Duration::from_millis(700)).await;
-        while !self.world.machines.iter().all(is_calm) && began.elapsed() < Duration::from_secs(6) {
-            sleep(Duration::from_millis(100)).await;
-        }
+        self.world.calm(CALM).await;
         self.move_again().await;
-        let began = Instant::now();
-        while !self.world.machines.iter().all(is_calm) && began.elapsed() < Duration::from_secs(6) {
-            sleep(Duration::from_millis(100)).await;
-        }
+        self.world.calm(CALM).await;
+        let history = self.world.history.clone();
+        self.world.check_machines();
         for machine in &self.world.machines {
-            let (moves, processes) = (machine.is_moving(), machine.process_count());
-            if moves {
-                history.violation(3, "the car still moves at the end");
-            }
-            if processes > 0 {
-                history.violation(6, format!("{processes} processes are left"));
-            }
+            self.world.presses.check(machine, &history);
         }
         self.answers.check_reports(&self.world).await;
-        self.answers.check(&self.world, self.stalled);
+        self.answers.check(&self.world);
         self.check_port_is_kept().await;
         let open: usize = self.paths.iter().map(NetworkPath::open_connections).sum();
         // The router may not have noticed yet which connections were lost silently.
@@ -141,8 +125,7 @@ impl Scenario {
             let moved = self.answers.ask(&self.world, query, None).await;
             sleep(ASK_EACH).await;
             // Until the consoles have given control back, and a stop that failed was tried again.
-            let may_wait = (moved.as_ref())
-                .is_some_and(|answer| answer.status == 409 || answer.is_stop_failed());
+            let may_wait = moved.as_ref().is_some_and(|answer| answer.may_wait());
             if !may_wait || began.elapsed() > Duration::from_secs(20) {
                 break moved.map(|answer| answer.status);
             }

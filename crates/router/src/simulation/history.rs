@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 /// The log so far.
 #[derive(Debug, Clone)]
@@ -96,4 +96,27 @@ impl History {
             counts: state.counts,
         }
     }
+}
+
+/// Runs a history of this seed on paused time: all of it within this limit.
+pub(super) fn in_history(
+    seed: u64,
+    is_verbose: bool,
+    limit: Duration,
+    live: impl AsyncFnOnce(&History),
+) -> HistoryOutcome {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        p2p_inner::simulation::simulate_the_clock();
+        p2p_shared::os::seed_randomness(seed);
+        let history = History::new(is_verbose);
+        if timeout(limit, live(&history)).await.is_err() {
+            history.violation(2, "the history does not end");
+        }
+        history.end()
+    })
 }

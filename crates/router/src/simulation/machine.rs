@@ -47,8 +47,8 @@ struct MachineState {
     /// Number of the newest inner.
     inner: u32,
     group: i32,
-    /// By group, the inner that started it (`None`: a guardian), and where its signals go.
-    processes: BTreeMap<i32, (Option<u32>, mpsc::UnboundedSender<Signal>)>,
+    /// By group, the inner that started it (`None`: a guardian), its run, and where its signals go.
+    processes: BTreeMap<i32, (Option<u32>, RunId, mpsc::UnboundedSender<Signal>)>,
     executed: BTreeMap<RunId, Vec<Instant>>,
     starts: Vec<CommandStart>,
     /// Motions requested by `/cgi`: time of the request, and duration.
@@ -120,7 +120,8 @@ impl Machine {
 
     /// Notes that `/cgi` requests this motion for this long.
     pub(super) fn expect_motion(&self, run: RunId, lasts: Duration) {
-        self.lock().timed.insert(run, (Instant::now(), lasts));
+        let mut state = self.lock();
+        state.timed.entry(run).or_insert((Instant::now(), lasts));
     }
 
     /// Lets the stop command fail for this long.
@@ -163,6 +164,12 @@ impl Machine {
     /// Number of running processes.
     pub(super) fn process_count(&self) -> usize {
         self.lock().processes.len()
+    }
+
+    /// The runs whose processes live.
+    pub(super) fn running(&self) -> Vec<RunId> {
+        let state = self.lock();
+        state.processes.values().map(|(_, run, _)| *run).collect()
     }
 
     /// Checks that the car does not move when it should have been stopped.
@@ -224,6 +231,7 @@ impl Machine {
                 End::Exit(0),
             ),
             "slow" => (Some(state.rng.ms(50..1500)), End::Exit(0)),
+            "long" => (Some(state.rng.ms(12_000..18_000)), End::Exit(0)),
             "fails" => (Some(state.rng.ms(1..20)), End::Exit(3)),
             _ => (Some(state.rng.ms(1..8)), End::Exit(0)),
         };
@@ -231,7 +239,7 @@ impl Machine {
         let is_stubborn = state.rng.one_in(8);
         let (ended, exit) = oneshot::channel();
         let (signals, mut signalled) = mpsc::unbounded_channel();
-        state.processes.insert(group, (inner, signals));
+        state.processes.insert(group, (inner, run, signals));
         let output = format!("{run} {command}\n");
         let (mut pipe, stdout) = tokio::io::duplex(1024);
         drop(state);

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use p2p_shared::net::transport::SimulatedStream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::sync::watch;
+use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 use super::rng::Rng;
@@ -32,8 +32,8 @@ struct PathState {
     /// Nothing gets through: to the router, from the router.
     silent: [bool; 2],
     connections: Vec<Arc<Mutex<Connection>>>,
-    /// Counts how often silence has ended.
-    healed: watch::Sender<u64>,
+    /// Notified when silence has ended. (A `watch` wakes those who wait in random order.)
+    healed: Arc<Notify>,
     /// Delivers the next write of the router twice.
     repeats: bool,
 }
@@ -42,7 +42,8 @@ struct PathState {
 #[derive(Default)]
 struct Connection {
     pipes: [OneWayPipe; 2],
-    is_reset: bool,
+    /// The client's end was reset, the router's.
+    is_reset: [bool; 2],
     ends: u8,
 }
 
@@ -98,7 +99,7 @@ impl NetworkPath {
             room: CAPACITY,
             silent: [false; 2],
             connections: Vec::new(),
-            healed: watch::Sender::new(0),
+            healed: Arc::default(),
             repeats: false,
         })))
     }
@@ -135,7 +136,7 @@ impl NetworkPath {
             }
         }
         if silent == [false; 2] {
-            state.healed.send_modify(|healed| *healed += 1);
+            state.healed.notify_waiters();
         }
     }
 
@@ -148,7 +149,7 @@ impl NetworkPath {
     pub(super) fn reset(&self) {
         for pair in &self.lock().connections {
             let mut pair = pair.lock().unwrap();
-            pair.is_reset = true;
+            pair.is_reset = [true; 2];
             pair.pipes.iter_mut().for_each(OneWayPipe::wake);
         }
     }
@@ -160,6 +161,28 @@ impl NetworkPath {
                 pipe.lost = true;
             }
         }
+    }
+
+    /// Loses all connections; only the client's ends learn of it, as when its network changes.
+    pub(super) fn abandon(&self) {
+        for pair in &self.lock().connections {
+            let mut pair = pair.lock().unwrap();
+            pair.is_reset[0] = true;
+            for pipe in &mut pair.pipes {
+                pipe.lost = true;
+                pipe.wake();
+            }
+        }
+    }
+
+    /// Number of connections whose ends both live, and over which something may pass.
+    pub(super) fn live(&self) -> usize {
+        let is_live = |pair: &&Arc<Mutex<Connection>>| {
+            let pair = pair.lock().unwrap();
+            let is_open = |pipe: &OneWayPipe| pipe.closed.is_none() && !pipe.lost;
+            pair.ends == 2 && pair.is_reset == [false; 2] && pair.pipes.iter().all(is_open)
+        };
+        self.lock().connections.iter().filter(is_live).count()
     }
 
     /// Number of open connections.
@@ -174,14 +197,14 @@ impl NetworkPath {
     /// Waits for two round trips: one to connect, one to upgrade.
     pub(super) async fn round_trips(&self) {
         for _ in 0..2 {
-            let (silent, delay, mut healed) = {
+            let (silent, delay, healed) = {
                 let state = self.lock();
                 let delay = state.delay * 2 + state.jitter;
                 let silent = state.silent != [false; 2];
-                (silent, delay, state.healed.subscribe())
+                (silent, delay, state.healed.clone().notified_owned())
             };
             if silent {
-                let _ = healed.changed().await;
+                healed.await;
                 let again = self.lock().rng.ms(0..400);
                 sleep(again).await;
             }
@@ -222,7 +245,7 @@ impl AsyncRead for StreamEnd {
         let is_silent = end.path.lock().silent[direction];
         let now = Instant::now();
         let mut pair = end.pair.lock().unwrap();
-        if pair.is_reset {
+        if pair.is_reset[end.side] {
             return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
         }
         let pipe = &mut pair.pipes[direction];
@@ -278,7 +301,7 @@ impl AsyncWrite for StreamEnd {
         let late = Duration::from_micros(state.rng.number(0..jitter + 1));
         let due = now + state.delay + late;
         let mut pair = end.pair.lock().unwrap();
-        if pair.is_reset {
+        if pair.is_reset[end.side] {
             return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
         }
         let is_known = state.silent == [false; 2];

@@ -1,6 +1,7 @@
 //! A simulated operator: drives the real console's `drive` with random input, over the router's real
 //! console socket.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,21 +15,19 @@ use p2p_shared::protocol::{
     RouterToConsole,
 };
 use p2p_shared::timing;
-use p2p_shared::websocket::{MessageSocket, SocketEvent, WebSocketError, limits};
+use p2p_shared::websocket::{MessageSocket, SocketEvent, WebSocketError};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
-use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::protocol::Role;
 
-use super::callers::AnswerLog;
-use super::network::{NetworkPath, until};
+use super::answers::AnswerLog;
+use super::network::until;
 use super::rng::Rng;
-use super::world::SimWorld;
+use super::shared::SharedWorld;
 
+mod console_view;
 mod operator_input;
-mod router_view;
 mod sent_commands;
 
-use router_view::RouterView;
+pub(super) use console_view::ConsoleView;
 use sent_commands::SentCommands;
 
 /// Time between two pings.
@@ -36,14 +35,19 @@ const PING: Duration = Duration::from_secs(1);
 /// The motion commands by direction.
 const COMMANDS: [&str; 2] = ["forward", "back"];
 
-type ConsoleSocket = MessageSocket<Transport, ConsoleToRouter, RouterToConsole>;
+pub(super) type ConsoleSocket = MessageSocket<Transport, ConsoleToRouter, RouterToConsole>;
+
+/// A connection to a router that is being made, with what is known of it before anything came over it; `None`:
+/// there is no router.
+pub(super) type DiallingConsole =
+    Pin<Box<dyn Future<Output = Option<(ConsoleSocket, ConsoleView)>> + Send>>;
 
 /// Runs an operator and their console; never ends.
 pub(super) async fn run_operator(
-    (world, answers): (Arc<SimWorld>, AnswerLog),
-    path: NetworkPath,
+    (world, answers): (Arc<SharedWorld>, AnswerLog),
+    dial: Box<dyn Fn() -> DiallingConsole + Send>,
     rng: Rng,
-    number: usize,
+    number: u64,
 ) {
     let mut backoff = Backoff::default();
     let ignores_latency = rng.one_in(3);
@@ -57,19 +61,17 @@ pub(super) async fn run_operator(
         rng,
         number,
         drive: Drive::new(KeyReleases::Reported),
-        view: RouterView::default(),
+        view: ConsoleView::default(),
         held: None,
         ignores_latency,
     };
     loop {
-        let dialled = timeout(timing::HELLO, operator.world.dial_console(&path)).await;
-        if let Ok(Some(end)) = dialled {
+        if let Ok(Some((socket, view))) = timeout(timing::HELLO, dial()).await {
             backoff.connected(p2p_shared::timing::now());
-            let stream = Transport::Simulated(Box::new(end));
-            let socket =
-                WebSocketStream::from_raw_socket(stream, Role::Client, Some(limits())).await;
-            let _ = operator.run(MessageSocket::new(socket)).await;
-            operator.view = RouterView::default();
+            operator.view = view;
+            let _ = operator.run(socket).await;
+            operator.view = ConsoleView::default();
+            operator.world.shows(number, None);
             operator.sends.lose_all();
             let facts = operator.facts();
             operator.drive.tick(&facts);
@@ -80,11 +82,11 @@ pub(super) async fn run_operator(
 }
 
 struct Operator {
-    world: Arc<SimWorld>,
+    world: Arc<SharedWorld>,
     rng: Rng,
-    number: usize,
+    number: u64,
     drive: Drive,
-    view: RouterView,
+    view: ConsoleView,
     held: Option<Direction>,
     /// Ignores how slow the network is, as a console by somebody else might.
     ignores_latency: bool,
@@ -108,6 +110,7 @@ impl Operator {
             now: now.into_std(),
             may_drive: true,
             is_up: view.is_up,
+            is_silent: false,
             healthy_since: view.since.map(Instant::into_std),
             round_trip: to_router.map(|to| to + view.to_car.unwrap_or_default()),
             input_is_alive: true,
@@ -202,7 +205,12 @@ impl Operator {
                 }
             }
             RouterToConsole::Run { request, answer } => self.sends.on_answer(*request, answer),
-            RouterToConsole::Commands { .. } | RouterToConsole::GoAway { .. } => {}
+            RouterToConsole::Commands { .. }
+            | RouterToConsole::Past { .. }
+            | RouterToConsole::GoAway { .. } => {}
+        }
+        if !matches!(message, RouterToConsole::Tick { .. }) {
+            self.world.shows(self.number, Some(self.view.clone()));
         }
         Ok(())
     }
@@ -258,7 +266,8 @@ impl Operator {
                 }
                 DriveOrder::Report(_) => continue,
                 DriveOrder::Press(press, direction) => {
-                    self.world.presses.pressed(press, true);
+                    let may_drive = self.view.may_drive();
+                    self.world.presses.pressed(press, may_drive, self.number);
                     self.pressed_ms = tick_ms;
                     DriveCommand::Press {
                         press,

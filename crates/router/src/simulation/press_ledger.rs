@@ -12,7 +12,7 @@ use tokio::sync::broadcast;
 use tokio::time::Instant;
 
 use super::history::History;
-use super::machine::{LIMIT, MARGIN, Machine};
+use super::machine::{CommandStart, LIMIT, MARGIN, Machine};
 
 /// All presses of a history.
 #[derive(Debug, Default, Clone)]
@@ -27,8 +27,12 @@ struct LedgerState {
     accepted: BTreeMap<RunId, Instant>,
     /// The press of a run, where the car's report of it came through.
     runs: BTreeMap<RunId, PressId>,
+    /// The runs that routers have open, each with its router and the name of its key.
+    open: BTreeMap<RunId, (u64, String)>,
     /// Number of routers so far.
     routers: u64,
+    /// The router that gave control under each epoch.
+    epochs: BTreeMap<u64, u64>,
     /// Time for which a press may have waited for a guardian while it was renewed.
     waits: Duration,
 }
@@ -42,11 +46,13 @@ struct SentPress {
     held: Instant,
     /// True if the sender may have had control.
     is_drivers: bool,
+    /// Number of the sender.
+    by: u64,
 }
 
 impl PressLedger {
-    /// Notes that a console sends this press; `is_drivers`: the console may have control.
-    pub(super) fn pressed(&self, press: PressId, is_drivers: bool) {
+    /// Notes that the console or page with this number sends this press; `is_drivers`: it may have control.
+    pub(super) fn pressed(&self, press: PressId, is_drivers: bool, by: u64) {
         let at = Instant::now();
         let mut state = self.lock();
         let sent = SentPress {
@@ -54,6 +60,7 @@ impl PressLedger {
             at,
             held: at,
             is_drivers,
+            by,
         };
         state.sent.insert(press, sent);
         state.newest = Some(at);
@@ -86,27 +93,48 @@ impl PressLedger {
         self.lock().accepted.get(&run).copied()
     }
 
+    /// Returns true if a router has a run open that was asked for with this key.
+    pub(super) fn has_open_run(&self, key: &str) -> bool {
+        self.lock().open.values().any(|(_, of)| of == key)
+    }
+
     /// Follows the feed of a new router.
     pub(super) async fn follow_feed(
         self,
         mut feed: broadcast::Receiver<Arc<FeedEvent>>,
         machines: [Machine; 2],
     ) {
-        self.lock().routers += 1;
+        let router = {
+            let mut state = self.lock();
+            state.routers += 1;
+            state.routers
+        };
         loop {
             let event = match feed.recv().await {
                 Ok(event) => event,
                 Err(broadcast::error::RecvError::Lagged(_)) => continue,
-                Err(broadcast::error::RecvError::Closed) => return,
+                Err(broadcast::error::RecvError::Closed) => {
+                    return self.lock().open.retain(|_, (at, _)| *at != router);
+                }
             };
+            if let FeedEvent::Run(info) = &*event {
+                let open = &mut self.lock().open;
+                match info.result {
+                    None => open.insert(info.run, (router, info.key.raw().to_owned())),
+                    Some(_) => open.remove(&info.run),
+                };
+            }
             match &*event {
                 FeedEvent::Run(info) if info.result.is_none() => {
                     self.lock().accepted.insert(info.run, Instant::now());
-                    if info.source == RunSource::Send {
+                    if info.source != RunSource::Drive {
                         machines
                             .iter()
                             .for_each(|car| car.expect_motion(info.run, LIMIT));
                     }
+                }
+                FeedEvent::Control { control, .. } => {
+                    self.lock().epochs.insert(control.epoch, router);
                 }
                 FeedEvent::Motion {
                     event: MotionEvent::Started(moving),
@@ -125,13 +153,7 @@ impl PressLedger {
     pub(super) fn check(&self, machine: &Machine, history: &History) {
         let state = self.lock();
         let mut before: Option<(u64, PressId)> = None;
-        let mut has_stopped = true;
-        for begun in machine.starts() {
-            if begun.is_stop {
-                has_stopped = true;
-                continue;
-            }
-            let was_stopped = std::mem::take(&mut has_stopped);
+        for (begun, was_stopped) in motions(machine) {
             let Some(press) = state.runs.get(&begun.run).copied() else {
                 continue;
             };
@@ -155,6 +177,39 @@ impl PressLedger {
                 }
             }
             before = Some((sent.router, press));
+        }
+    }
+
+    /// Checks that no two drivers move this car, whichever routers they press at.
+    pub(super) fn check_drivers(&self, machine: &Machine, history: &History) {
+        let state = self.lock();
+        let mut before: Option<(u64, PressId)> = None;
+        for (begun, was_stopped) in motions(machine) {
+            let run = begun.run;
+            let press = state.runs.get(&run).copied();
+            let Some((press, sent)) = press.and_then(|id| Some((id, state.sent.get(&id)?))) else {
+                continue;
+            };
+            if !sent.is_drivers {
+                let how = format!("run {run} is {press:?} of one who has no control");
+                history.violation(8, how);
+            }
+            let age = begun.at - sent.at;
+            if age > timing::MOTION_AGE + MARGIN {
+                history.violation(3, format!("run {run} began {age:?} after {press:?}"));
+            }
+            if let Some((by, old)) = before {
+                if by != sent.by && !was_stopped {
+                    let how =
+                        format!("run {run}: no stop between {old:?} and {press:?} of another");
+                    history.violation(8, how);
+                }
+                let router = |press: PressId| state.epochs.get(&press.epoch);
+                if press <= old && router(press) == router(old) {
+                    history.violation(8, format!("run {run}: {press:?} came after {old:?}"));
+                }
+            }
+            before = Some((sent.by, press));
         }
     }
 
@@ -184,4 +239,18 @@ impl PressLedger {
     fn lock(&self) -> MutexGuard<'_, LedgerState> {
         self.0.lock().unwrap()
     }
+}
+
+/// Returns the motions in the order of their start, each with whether it is the first one or comes after a stop.
+fn motions(machine: &Machine) -> Vec<(CommandStart, bool)> {
+    let mut has_stopped = true;
+    let mut motions = Vec::new();
+    for begun in machine.starts() {
+        let was_stopped = std::mem::replace(&mut has_stopped, begun.is_stop);
+        if begun.is_stop {
+            continue;
+        }
+        motions.push((begun, was_stopped));
+    }
+    motions
 }

@@ -32,6 +32,11 @@ impl Rng {
         range.start + self.next() % (range.end - range.start)
     }
 
+    /// An index below this length.
+    pub(super) fn below(&self, length: usize) -> usize {
+        usize::try_from(self.number(0..length as u64)).unwrap()
+    }
+
     /// A duration within this range of milliseconds, in whole microseconds.
     pub(super) fn ms(&self, range: Range<u64>) -> Duration {
         Duration::from_micros(self.number(range.start * 1000..range.end * 1000))
@@ -43,6 +48,6 @@ impl Rng {
     }
 
     pub(super) fn one_of<'a, T>(&self, of: &'a [T]) -> &'a T {
-        &of[usize::try_from(self.number(0..of.len() as u64)).unwrap()]
+        &of[self.below(of.len())]
     }
 }

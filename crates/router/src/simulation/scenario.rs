@@ -5,34 +5,21 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 
-use super::callers::AnswerLog;
-use super::history::{History, HistoryOutcome};
+use super::answers::AnswerLog;
+use super::history::{History, HistoryOutcome, in_history};
 use super::machine::Machine;
 use super::network::NetworkPath;
-use super::operator;
-use super::press_ledger::PressLedger;
+use super::operator::{self, ConsoleView, DiallingConsole};
 use super::rng::Rng;
+use super::shared::SharedWorld;
 use super::world::{SimInner, SimWorld};
 
 /// Runs the history of this seed.
 pub(super) fn run(seed: u64, commands: &Path, is_verbose: bool) -> HistoryOutcome {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .start_paused(true)
-        .build()
-        .unwrap();
-    runtime.block_on(async {
-        p2p_inner::simulation::simulate_the_clock();
-        p2p_shared::os::seed_jitter(seed);
-        let history = History::new(is_verbose);
-        let living = Scenario::new(seed, &history, commands).run();
-        if timeout(Duration::from_secs(600), living).await.is_err() {
-            history.violation(2, "the history does not end");
-        }
-        history.end()
-    })
+    let live = async |history: &History| Scenario::new(seed, history, commands).run().await;
+    in_history(seed, is_verbose, Duration::from_secs(600), live)
 }
 
 /// The parts of one history.
@@ -45,8 +32,6 @@ pub(super) struct Scenario {
     pub other_inner: Option<SimInner>,
     pub answers: AnswerLog,
     pub wall_clock: SystemTime,
-    /// Time for which the router was stopped in all.
-    pub stalled: Duration,
     /// True if connections were lost silently: service then comes back later.
     pub was_lost: bool,
     /// Time by which everything on a slow path has arrived.
@@ -63,19 +48,14 @@ pub(super) const CAR: &str = "identity1";
 impl Scenario {
     fn new(seed: u64, history: &History, commands: &Path) -> Self {
         let rng = Rng::new(seed);
-        let presses = PressLedger::default();
-        let machine = || Machine::new(rng.fork(), history.clone(), presses.clone());
-        let machines = [machine(), machine()];
-        let commands = commands.to_owned();
-        let world = SimWorld::new(history.clone(), presses.clone(), machines, commands);
+        let shared = SharedWorld::new(history.clone(), &rng, commands.to_owned());
         Self {
             paths: (0..4).map(|_| NetworkPath::new(rng.fork())).collect(),
-            world: Arc::new(world),
+            world: Arc::new(SimWorld::new(shared)),
             car_inner: None,
             other_inner: None,
             answers: AnswerLog::default(),
             wall_clock: SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000),
-            stalled: Duration::ZERO,
             was_lost: false,
             calm_at: Instant::now(),
             unguarded_until: Instant::now(),
@@ -95,9 +75,17 @@ impl Scenario {
         let mut others = JoinSet::new();
         let consoles = usize::try_from(self.rng.number(1..3)).unwrap();
         for number in 0..consoles {
-            let path = self.paths[1 + number].clone();
-            let all = (self.world.clone(), self.answers.clone());
-            others.spawn(operator::run_operator(all, path, self.rng.fork(), number));
+            let (path, world) = (self.paths[1 + number].clone(), self.world.clone());
+            let dial = Box::new(move || -> DiallingConsole {
+                let (path, world) = (path.clone(), world.clone());
+                Box::pin(async move {
+                    let view = ConsoleView::default();
+                    Some((world.dial_console(&path).await?, view))
+                })
+            });
+            let all = (self.world.shared.clone(), self.answers.clone());
+            let number = number as u64;
+            others.spawn(operator::run_operator(all, dial, self.rng.fork(), number));
         }
         others.spawn(watch_invariants(self.world.clone()));
         let asking = self.answers.clone();

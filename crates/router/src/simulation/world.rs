@@ -1,8 +1,9 @@
 //! Owns the state that the parts of one history share: the router, the machines, and the paths between
 //! them.
 
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use std::ops::Deref;
+use std::path::Path;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
@@ -11,13 +12,18 @@ use p2p_inner::simulation::{Network, Simulated, Spawn, Stall};
 use p2p_shared::net::dialer::RouterAddress;
 use p2p_shared::net::transport::Transport;
 use p2p_shared::protocol::MotionInfo;
+use p2p_shared::websocket::{MessageSocket, limits};
+use tokio::time::sleep;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::protocol::Role;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::history::History;
 use super::machine::{LEASE, LIMIT, Machine, ProcessHost};
 use super::network::{NetworkPath, StreamEnd};
-use super::press_ledger::PressLedger;
+use super::operator::ConsoleSocket;
 use super::rng::Rng;
+use super::shared::SharedWorld;
 use super::sim_router::{KnownPorts, SimRouter};
 use crate::car::Car;
 use crate::car::registry::Registry;
@@ -25,57 +31,29 @@ use crate::net::port_range::PortRange;
 
 /// The shared state of one history.
 pub(super) struct SimWorld {
-    pub history: History,
+    pub shared: Arc<SharedWorld>,
     pub router: Mutex<Option<SimRouter>>,
-    pub presses: PressLedger,
     /// Service ports that the last router had open.
     pub known: Arc<Mutex<KnownPorts>>,
-    /// The car's machine, and that of a second inner.
-    pub machines: [Machine; 2],
-    /// The command directory.
-    commands: PathBuf,
     port: AtomicU16,
-    is_quiet: AtomicBool,
-    has_twin: AtomicBool,
+}
+
+impl Deref for SimWorld {
+    type Target = SharedWorld;
+
+    fn deref(&self) -> &SharedWorld {
+        &self.shared
+    }
 }
 
 impl SimWorld {
-    pub(super) fn new(
-        history: History,
-        presses: PressLedger,
-        machines: [Machine; 2],
-        commands: PathBuf,
-    ) -> Self {
+    pub(super) fn new(shared: SharedWorld) -> Self {
         Self {
-            history,
+            shared: Arc::new(shared),
             router: Mutex::default(),
-            presses,
             known: Arc::default(),
-            machines,
-            commands,
             port: AtomicU16::new(0),
-            is_quiet: AtomicBool::new(false),
-            has_twin: AtomicBool::new(false),
         }
-    }
-
-    /// Ends all input: from now on nobody makes requests or drives.
-    pub(super) fn be_quiet(&self) {
-        self.is_quiet.store(true, Ordering::Relaxed);
-    }
-
-    pub(super) fn is_quiet(&self) -> bool {
-        self.is_quiet.load(Ordering::Relaxed)
-    }
-
-    /// From now on there are two inners with the car's identity.
-    pub(super) fn set_twin(&self) {
-        self.has_twin.store(true, Ordering::Relaxed);
-    }
-
-    /// Returns true if there were ever two inners with the car's identity.
-    pub(super) fn has_twin(&self) -> bool {
-        self.has_twin.load(Ordering::Relaxed)
     }
 
     /// Starts a router whose clock shows `time`.
@@ -124,13 +102,17 @@ impl SimWorld {
     }
 
     /// Connects a console; `None` without a router.
-    pub(super) async fn dial_console(&self, path: &NetworkPath) -> Option<StreamEnd> {
+    pub(super) async fn dial_console(&self, path: &NetworkPath) -> Option<ConsoleSocket> {
         path.round_trips().await;
-        let router = self.router.lock().unwrap();
-        let router = router.as_ref()?;
-        let (ours, its) = path.connect(None);
-        router.take_console(its);
-        Some(ours)
+        let ours = {
+            let router = self.router.lock().unwrap();
+            let router = router.as_ref()?;
+            let (ours, its) = path.connect(None);
+            router.take_console(its);
+            Transport::Simulated(Box::new(ours))
+        };
+        let socket = WebSocketStream::from_raw_socket(ours, Role::Client, Some(limits()));
+        Some(MessageSocket::new(socket.await))
     }
 
     async fn dial_link(&self, path: &NetworkPath, machine: Machine) -> Option<StreamEnd> {
@@ -146,9 +128,9 @@ impl SimWorld {
 /// A running inner. Dropping it kills it, as by SIGKILL.
 pub(super) struct SimInner {
     pub process: Simulated,
-    pub stall: Stall,
+    stall: Stall,
     host: Arc<ProcessHost>,
-    _port: AbortOnDropHandle<()>,
+    _following: AbortOnDropHandle<()>,
 }
 
 impl Drop for SimInner {
@@ -158,6 +140,15 @@ impl Drop for SimInner {
 }
 
 impl SimInner {
+    /// Stops the inner for so long, as by SIGSTOP.
+    pub(super) async fn stall_for(&self, time: Duration, history: &History) {
+        history.log(|| format!("*** the inner is stopped for {time:?}"));
+        self.stall.set(true);
+        sleep(time).await;
+        self.stall.set(false);
+        history.log(|| "*** the inner goes on".to_owned());
+    }
+
     /// Starts an inner on this machine.
     pub(super) fn start(
         world: &Arc<SimWorld>,
@@ -165,8 +156,6 @@ impl SimInner {
         (path, identity): (&NetworkPath, &str),
         rng: &Rng,
     ) -> Self {
-        let host = machine.start_host();
-        let processes: [Arc<dyn Spawn>; 2] = [host.clone(), host.guardian()];
         let network = {
             let (world, path, machine) = (world.clone(), path.clone(), machine.clone());
             Network(Arc::new(move |_| {
@@ -178,48 +167,74 @@ impl SimInner {
             }))
         };
         let config = p2p_inner::Config {
-            routers: vec![RouterAddress {
-                host: "router".to_owned(),
-                port: 8888,
-            }],
             service_port: world.port.load(Ordering::Relaxed),
-            name: "car".parse().unwrap(),
             identity: identity.to_owned().try_into().unwrap(),
-            key: None,
-            open: false,
-            commands: world.commands.clone(),
-            timeout: Duration::from_secs(5),
-            max_runs: 16,
-            worker_hello: p2p_inner::WORKER_HELLO,
-            motion: MotionInfo {
-                commands: vec!["forward".parse().unwrap(), "back".parse().unwrap()]
-                    .try_into()
-                    .unwrap(),
-                stop: "stop".parse().unwrap(),
-                lease_ms: u64::try_from(LEASE.as_millis()).unwrap(),
-                limit_ms: u64::try_from(LIMIT.as_millis()).unwrap(),
-            },
-            guardian: None,
-            camera: None,
+            ..inner_config(&["router"], &world.commands)
         };
+        let world = world.clone();
+        Self::with(config, machine, network, rng, move |state| {
+            if let LinkState::Up { service_port, .. } = state {
+                world.port.store(*service_port, Ordering::Relaxed);
+                world.history.log(|| "link up".to_owned());
+            }
+        })
+    }
+
+    /// Starts an inner that connects over this network; `on_change` is told of each state of its link.
+    pub(super) fn with(
+        config: p2p_inner::Config,
+        machine: &Machine,
+        network: Network,
+        rng: &Rng,
+        on_change: impl Fn(&LinkState) + Send + 'static,
+    ) -> Self {
+        let host = machine.start_host();
+        let processes: [Arc<dyn Spawn>; 2] = [host.clone(), host.guardian()];
         let stall = Stall::default();
         let ids = (host.inner, rng.next());
         let process = Simulated::start(config, ids, network, processes, &stall).unwrap();
         let mut link = process.link.clone();
-        let world = world.clone();
-        let port = tokio::spawn(async move {
+        let following = tokio::spawn(async move {
             while link.changed().await.is_ok() {
-                if let LinkState::Up { service_port, .. } = *link.borrow_and_update() {
-                    world.port.store(service_port, Ordering::Relaxed);
-                    world.history.log(|| "link up".to_owned());
-                }
+                on_change(&link.borrow_and_update());
             }
         });
         Self {
             process,
             stall,
             host,
-            _port: AbortOnDropHandle::new(port),
+            _following: AbortOnDropHandle::new(following),
         }
+    }
+}
+
+/// Settings of a car with these routers, each in `host`, and these commands.
+pub(super) fn inner_config(routers: &[&str], commands: &Path) -> p2p_inner::Config {
+    let router = |host: &&str| RouterAddress {
+        host: (*host).to_owned(),
+        port: 8888,
+    };
+    p2p_inner::Config {
+        routers: routers.iter().map(router).collect(),
+        service_port: 0,
+        name: "car".parse().unwrap(),
+        identity: "identity".parse().unwrap(),
+        key: None,
+        open: false,
+        commands: commands.to_owned(),
+        timeout: Duration::from_secs(5),
+        max_runs: 16,
+        worker_hello: p2p_inner::WORKER_HELLO,
+        motion: MotionInfo {
+            commands: vec!["forward".parse().unwrap(), "back".parse().unwrap()]
+                .try_into()
+                .unwrap(),
+            stop: "stop".parse().unwrap(),
+            lease_ms: u64::try_from(LEASE.as_millis()).unwrap(),
+            limit_ms: u64::try_from(LIMIT.as_millis()).unwrap(),
+        },
+        ring: None,
+        guardian: None,
+        camera: None,
     }
 }

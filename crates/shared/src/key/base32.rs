@@ -29,6 +29,12 @@ impl<const N: usize> Base32<N> {
         getrandom::fill(&mut bytes)?;
         Ok(Self(bytes))
     }
+
+    /// Returns the bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
 }
 
 impl Fingerprint {

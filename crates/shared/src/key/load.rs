@@ -28,6 +28,12 @@ pub fn load(key_file: Option<&Path>) -> anyhow::Result<Option<Key>> {
     load_with(key_file, |name| std::env::var_os(name))
 }
 
+/// Returns true if the environment has a key.
+#[must_use]
+pub fn is_in_environment() -> bool {
+    std::env::var_os(VARIABLE).is_some_and(|value| !value.is_empty())
+}
+
 fn load_with(
     key_file: Option<&Path>,
     variable: impl Fn(&str) -> Option<OsString>,
@@ -46,7 +52,7 @@ fn load_with(
             bail!("the environment variable {VARIABLE} is not text");
         };
         (text, format!("the environment variable {VARIABLE}"))
-    } else if let Some(path) = usual_place(variable) {
+    } else if let Some(path) = config_dir_by(variable).map(|dir| dir.join("key")) {
         match read_secret_file(&path, MAX_FILE) {
             Err(error) if error.is_missing() => return Ok(None),
             text => (text?, path.display().to_string()),
@@ -67,9 +73,15 @@ fn is_key(path: &Path) -> bool {
         .is_some_and(|rest| rest.starts_with('_'))
 }
 
-/// Returns `None` if not even a home is known. A relative `XDG_CONFIG_HOME` is ignored, as its
-/// specification asks.
-fn usual_place(variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+/// Returns the folder of this user's keys and settings, which need not exist: `$XDG_CONFIG_HOME/p2prouter`
+/// (`~/.config/p2prouter`); `None` if not even a home is known.
+#[must_use]
+pub fn config_dir() -> Option<PathBuf> {
+    config_dir_by(|name| std::env::var_os(name))
+}
+
+/// A relative `XDG_CONFIG_HOME` is ignored, as its specification asks.
+fn config_dir_by(variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
     let folder = |name| {
         variable(name)
             .map(PathBuf::from)
@@ -77,7 +89,7 @@ fn usual_place(variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
     };
     let config =
         folder("XDG_CONFIG_HOME").or_else(|| folder("HOME").map(|home| home.join(".config")))?;
-    Some(config.join("p2prouter/key"))
+    Some(config.join("p2prouter"))
 }
 
 #[cfg(test)]

@@ -23,7 +23,9 @@ mod log_folder;
 #[cfg(test)]
 mod tests;
 
-use log_folder::{LogFolder, check_free_space};
+use log_folder::LogFolder;
+
+pub use log_folder::check_free_space;
 
 /// Pause after a failure. A try costs a few system calls on the log thread.
 const RETRY: Duration = Duration::from_secs(5);

@@ -17,9 +17,9 @@ use crate::timing;
 mod address;
 mod attempt;
 
-pub use address::{RouterAddress, bracketed, parse_host, parse_router};
+pub use address::{MAIN_PORT, RouterAddress, bracketed, parse_host, parse_router};
 pub use attempt::DialError;
-use attempt::{connect, resolve, secure, too_slow, upgrade};
+use attempt::{Endpoint, connect, resolve, secure, too_slow, upgrade};
 
 /// Time for the name to resolve before the router's last address is tried too: a resolver whose
 /// question is lost asks again only after 5 s (resolv.conf(5), `timeout`).
@@ -43,7 +43,8 @@ pub async fn dial(
 ) -> Result<WebSocketStream<Transport>, DialError> {
     let deadline = Instant::now() + timing::HELLO;
     let (stream, not_found) = reach(last, router, deadline).await?;
-    let upgraded = upgrade_by(deadline, router, path, key, open, stream).await;
+    let endpoint = Endpoint::Messages(path);
+    let upgraded = upgrade_by(deadline, router, endpoint, key, open, stream).await;
     upgraded.map_err(|error| to_report(error, not_found))
 }
 
@@ -60,7 +61,30 @@ pub async fn dial_at(
 ) -> Result<WebSocketStream<Transport>, DialError> {
     let deadline = Instant::now() + timing::HELLO;
     let stream = connect_by(deadline, router, vec![address]).await?;
-    upgrade_by(deadline, router, path, key, open, stream).await
+    let endpoint = Endpoint::Messages(path);
+    upgrade_by(deadline, router, endpoint, key, open, stream).await
+}
+
+/// Opens the WebSocket of a car's pictures at its service port, in the way of [`dial`]. docs/camera.md says what is spoken there.
+///
+/// # Errors
+/// See [`DialError`].
+pub async fn dial_pictures(
+    service_port: &RouterAddress,
+    key: Option<&Key>,
+    open: bool,
+) -> Result<WebSocketStream<Transport>, DialError> {
+    let deadline = Instant::now() + timing::HELLO;
+    let (stream, _) = reach(None, service_port, deadline).await?;
+    upgrade_by(
+        deadline,
+        service_port,
+        Endpoint::Pictures,
+        key,
+        open,
+        stream,
+    )
+    .await
 }
 
 /// Connects to this router, at whichever of its addresses answers first, within this time once they are known.
@@ -73,10 +97,19 @@ pub async fn connect_to(router: &RouterAddress, within: Duration) -> std::io::Re
     connected.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
 }
 
+/// Connects to this router, within [`timing::HELLO`].
+///
+/// # Errors
+/// See [`DialError`].
+pub async fn connect_once(router: &RouterAddress) -> Result<TcpStream, DialError> {
+    let (stream, _) = reach(None, router, Instant::now() + timing::HELLO).await?;
+    Ok(stream)
+}
+
 async fn upgrade_by(
     deadline: Instant,
     router: &RouterAddress,
-    path: &str,
+    endpoint: Endpoint<'_>,
     key: Option<&Key>,
     open: bool,
     stream: TcpStream,
@@ -84,7 +117,7 @@ async fn upgrade_by(
     socket::prepare_link(&stream);
     let upgraded = async {
         let transport = secure(router, key, open, stream).await?;
-        upgrade(router, path, key, transport).await
+        upgrade(router, endpoint, key, transport).await
     };
     let upgraded = timeout_at(deadline, upgraded).await;
     upgraded.unwrap_or_else(|_| Err(DialError::Timeout(router.clone())))

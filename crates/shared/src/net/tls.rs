@@ -1,6 +1,7 @@
 //! Makes sure that inner and console talk to their router: by the public key whose fingerprint is
 //! in their own key, or by a certificate that this machine's authorities vouch for.
 
+use std::fmt;
 use std::io;
 use std::sync::Arc;
 
@@ -17,7 +18,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::transport::Transport;
-use crate::key::Fingerprint;
+use crate::key::{Fingerprint, FingerprintStart};
 
 /// Cryptography of all three programs.
 #[must_use]
@@ -29,15 +30,42 @@ pub fn provider() -> Arc<CryptoProvider> {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("its public key is {found}, and not {}", any_of(.expected))]
 pub struct OtherRouter {
-    /// Fingerprints in the caller's key.
-    pub expected: Vec<Fingerprint>,
+    /// What the caller knows the router by.
+    pub expected: Vec<Pin>,
     /// Fingerprint of the router.
     pub found: Fingerprint,
 }
 
-fn any_of(fingerprints: &[Fingerprint]) -> String {
-    let texts: Vec<_> = fingerprints.iter().map(ToString::to_string).collect();
+fn any_of(pins: &[Pin]) -> String {
+    let texts: Vec<_> = pins.iter().map(ToString::to_string).collect();
     texts.join(" or ")
+}
+
+/// A fingerprint of the router's public key, or the beginning of one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Pin {
+    /// All of it, from a key.
+    Whole(Fingerprint),
+    /// Its beginning, from an invitation.
+    Start(FingerprintStart),
+}
+
+impl Pin {
+    fn fits(&self, found: &Fingerprint) -> bool {
+        match self {
+            Self::Whole(whole) => whole == found,
+            Self::Start(start) => found.as_bytes().starts_with(start.as_bytes()),
+        }
+    }
+}
+
+impl fmt::Display for Pin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Whole(whole) => whole.fmt(f),
+            Self::Start(start) => write!(f, "{start}…"),
+        }
+    }
 }
 
 /// Puts TLS on a connection to the router `host`. The router must have the public key with one of
@@ -51,20 +79,30 @@ pub async fn connect(
     host: &str,
     fingerprints: &[Fingerprint],
 ) -> io::Result<Transport> {
+    let pins = fingerprints.iter().copied().map(Pin::Whole);
+    connect_pinned(stream, host, pins.collect()).await
+}
+
+/// Does what [`connect`] does, by any of these pins.
+///
+/// # Errors
+/// See [`connect`].
+pub async fn connect_pinned(
+    stream: TcpStream,
+    host: &str,
+    pins: Vec<Pin>,
+) -> io::Result<Transport> {
     let provider = provider();
     let config = ClientConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
         .map_err(io::Error::other)?;
-    let config = if fingerprints.is_empty() {
+    let config = if pins.is_empty() {
         let mut roots = RootCertStore::empty();
         // Some of a system's certificates can't be parsed; if none can, the handshake fails.
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         config.with_root_certificates(roots)
     } else {
-        let verifier = Arc::new(Pinned {
-            fingerprints: fingerprints.to_vec(),
-            provider,
-        });
+        let verifier = Arc::new(Pinned { pins, provider });
         config
             .dangerous()
             .with_custom_certificate_verifier(verifier)
@@ -80,7 +118,7 @@ pub async fn connect(
 /// private key.
 #[derive(Debug)]
 struct Pinned {
-    fingerprints: Vec<Fingerprint>,
+    pins: Vec<Pin>,
     provider: Arc<CryptoProvider>,
 }
 
@@ -95,11 +133,11 @@ impl ServerCertVerifier for Pinned {
     ) -> Result<ServerCertVerified, TlsError> {
         let certificate = ParsedCertificate::try_from(end_entity)?;
         let found = Fingerprint::of_public_key(&certificate.subject_public_key_info());
-        if self.fingerprints.contains(&found) {
+        if self.pins.iter().any(|pin| pin.fits(&found)) {
             return Ok(ServerCertVerified::assertion());
         }
         let other = OtherRouter {
-            expected: self.fingerprints.clone(),
+            expected: self.pins.clone(),
             found,
         };
         let other = CertificateError::Other(OtherError(Arc::new(other)));

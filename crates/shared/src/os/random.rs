@@ -5,6 +5,10 @@
 /// # Errors
 /// If the kernel has no randomness yet, which happens only in early boot.
 pub fn random_u64() -> Result<u64, getrandom::Error> {
+    #[cfg(feature = "simulation")]
+    if let Some(number) = super::simulated::number() {
+        return Ok(number);
+    }
     getrandom::u64()
 }
 

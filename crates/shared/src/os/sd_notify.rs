@@ -10,6 +10,11 @@ pub fn ready() {
     say(&[NotifyState::Ready]);
 }
 
+/// Reports how the program is doing, in a line that `systemctl status` shows.
+pub fn status(line: &str) {
+    say(&[NotifyState::Status(line)]);
+}
+
 /// Reports that the program is ending.
 pub fn stopping() {
     say(&[NotifyState::Stopping]);

@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 
 use super::drive::{
     ActiveMotion, ControlInfo, ControlRequest, DriveCommand, MAX_MOTIONS, MotionEvent, PressId,
-    SessionId,
+    SessionId, StopFailure,
 };
 use super::run::{CommandInfo, End, MAX_ENTRIES, OutputPiece, Refusal, RunReport, StderrTail};
 use crate::bounded::{Arguments, List, Piece, Text};
@@ -37,6 +37,9 @@ pub const MAX_RTTS: usize = 64;
 
 /// Most bytes of a run's output, and of its standard error, in a [`RunResult`].
 pub const SHOWN_OUTPUT: usize = 1024;
+
+/// Most runs that a router tells a console of in a snapshot: the last ones.
+pub const SNAPSHOT_RUNS: usize = 1000;
 
 /// Path of a console's WebSocket on the main port.
 pub const ADMIN_PATH: &str = "/admin";
@@ -76,6 +79,15 @@ pub enum ConsoleToRouter {
         service_port: u16,
         run: RunId,
     },
+    /// Tell what moved and stopped a car; [`RouterToConsole::Past`] is the answer. Only of a car whose
+    /// [`LinkInfo`] has `past`.
+    AskPast {
+        request: u64,
+        service_port: u16,
+        last_ms: u64,
+        /// True to get also what the router's log has of the car, and of the router itself.
+        log: bool,
+    },
     /// Choose the car that the console may drive next, in place of the one before. Ticks cost a
     /// car's SIM card megabytes: only a car that somebody has chosen or drives sends them.
     Watch {
@@ -102,7 +114,8 @@ pub enum ConsoleToRouter {
 #[serde(rename_all = "snake_case")]
 pub enum RouterToConsole {
     /// State of everything now; events follow from here on. Its links and runs may come in several
-    /// parts: the first part has `first`, the last part has `last`.
+    /// parts: the first part has `first`, the last part has `last`. A part without links and runs, after the
+    /// last one, says only how many events were missed.
     Snapshot {
         /// True in the first part: forget everything known before.
         first: bool,
@@ -133,6 +146,15 @@ pub enum RouterToConsole {
     },
     /// Answer to [`ConsoleToRouter::AskRun`].
     Run { request: u64, answer: RunAnswer },
+    /// Answer to [`ConsoleToRouter::AskPast`], in one or more parts for each source.
+    Past {
+        request: u64,
+        source: PastSource,
+        /// Lines of JSON; a part may end within a line.
+        lines: OutputPiece,
+        /// True if another part follows, of this source or another.
+        more: bool,
+    },
     /// The router refused something that this console asked for.
     Refused {
         reason: RefusedReason,
@@ -148,6 +170,16 @@ pub enum RouterToConsole {
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         elsewhere: bool,
     },
+}
+
+/// Who tells of the past.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PastSource {
+    /// The car: lines are [`PastEntry`](super::PastEntry).
+    Car,
+    /// The router's log: lines are as in its files, after one with its `now_ms`.
+    Router,
 }
 
 /// Answer about a run that a console asked for.
@@ -213,6 +245,18 @@ pub struct LinkInfo {
     /// Address of the router that has the link, if it is another than the one that is asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub router: Option<Text>,
+    /// Number of the link in a mesh: of two routers that tell of a port, the one with the higher number has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<u64>,
+    /// Time for which the car has not answered, in milliseconds before this message; `None`: it answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub silent_ms: Option<u64>,
+    /// The newest failure of a stop command that has failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stop_failure: Option<StopFailure>,
+    /// True if the car keeps its past, and its router and all on the way there pass on who asks for it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub past: bool,
 }
 
 /// Run as a console sees it.
@@ -303,13 +347,18 @@ pub enum FeedEvent {
     LinkDown { service_port: u16, why: Text },
     /// A port was given up.
     LinkGone { service_port: u16 },
-    /// A round trip between router and inner was measured.
+    /// A round trip between router and inner was measured; or none comes to its end.
     Rtt {
         service_port: u16,
+        /// The round trip in microseconds: at least that, if the car is silent.
         rtt_us: u32,
         /// The round trip from the router that is asked to the one that has the link, if that is another.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         hop_us: Option<u32>,
+        /// Time for which the car has not answered, in milliseconds before this message: sent once, when that
+        /// begins. The next round trip that is measured ends the silence.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        silent_ms: Option<u64>,
     },
     /// A run was asked for, or is over.
     Run(Box<RunInfo>),
@@ -323,6 +372,22 @@ pub enum FeedEvent {
         service_port: u16,
         event: MotionEvent,
     },
+}
+
+impl FeedEvent {
+    /// Service port of the car that the event is about.
+    #[must_use]
+    pub fn service_port(&self) -> u16 {
+        match self {
+            Self::Link(link) => link.service_port,
+            Self::Run(run) => run.service_port,
+            Self::LinkDown { service_port, .. }
+            | Self::LinkGone { service_port }
+            | Self::Rtt { service_port, .. }
+            | Self::Control { service_port, .. }
+            | Self::Motion { service_port, .. } => *service_port,
+        }
+    }
 }
 
 /// Report about a run that a console asked for.

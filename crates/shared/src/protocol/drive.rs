@@ -106,6 +106,12 @@ pub enum MotionEvent {
     Over {
         press: Option<PressId>,
         cause: StopCause,
+        /// Time of the end on the car's clock, in milliseconds.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        clock_ms: Option<u64>,
+        /// Who asked for the stop, if somebody did. The router adds it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<Text>,
     },
     /// The motion's process has ended.
     Ended { run: RunId, end: End, exec_us: u64 },
@@ -114,11 +120,25 @@ pub enum MotionEvent {
         cause: StopCause,
         end: End,
         exec_us: u64,
+        /// What is known of a failure.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        failure: Option<StopFailure>,
     },
     /// The car stands: its stop command has succeeded.
     Stands,
     /// The stop command has failed three times.
     StopFailed,
+}
+
+/// Failure of a stop command.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StopFailure {
+    /// Last line of its standard error, or why it could not be started.
+    pub said: Text,
+    /// Number of failures in a row.
+    pub tries: u32,
+    /// Time until the next try; `None`: somebody has to ask for it.
+    pub again_ms: Option<u64>,
 }
 
 /// Cause of a stop.

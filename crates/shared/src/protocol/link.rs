@@ -96,6 +96,14 @@ pub enum InnerToRouter {
     },
     /// Report about the car's motion.
     Motion(MotionEvent),
+    /// Answer to [`RouterToInner::AskPast`], in one or more parts.
+    Past {
+        request: u64,
+        /// Lines of JSON, each a [`PastEntry`](super::PastEntry); a part may end within a line.
+        lines: OutputPiece,
+        /// True if another part follows.
+        more: bool,
+    },
     /// State of the camera, only after a [`Video`](RouterToInner::Video).
     Camera(CameraState),
     /// The inner is about to restart: it begins no more runs and ends those that are open.
@@ -119,6 +127,9 @@ pub struct LinkHello {
     /// True if the inner has a camera, and so knows [`RouterToInner::Video`].
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub camera: bool,
+    /// True if the inner keeps its past, and so knows [`RouterToInner::AskPast`].
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub past: bool,
     /// Number of this hello among those of the process, from 1: of two, the lower one is late. 0:
     /// an older inner, which doesn't count.
     #[serde(default, skip_serializing_if = "is_zero")]
@@ -142,6 +153,9 @@ pub enum RouterToInner {
         /// Where this very router takes the camera's pictures, `HOST:PORT`; `None`: where the link was dialled.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         media: Option<Text>,
+        /// Host name by which callers reach the car at the router's main port, if no service port is open.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        host: Option<Text>,
     },
     /// The link is refused or ended, and the router closes it.
     Rejected { rejection: Rejection, message: Text },
@@ -200,6 +214,8 @@ pub enum RouterToInner {
     ListCommands { request: u64 },
     /// Report what became of this run.
     AskRun { run: RunId },
+    /// Tell the past of the car: what moved and stopped it. Only to an inner that keeps it.
+    AskPast { request: u64, last_ms: u64 },
     /// The router is about to restart: dial again after this time.
     GoAway {
         reconnect_after_ms: u64,

@@ -35,6 +35,12 @@ const TIME: usize = size_of::<u64>();
 /// 0.1 to 0.5 MB.)
 pub const MAX_PICTURE: usize = 1024 * 1024 - TIME;
 
+/// Most bytes of a picture's message.
+pub const MAX_PICTURE_MESSAGE: usize = TIME + MAX_PICTURE;
+
+/// Path of the WebSocket of a car's pictures on its service port.
+pub const PICTURES_PATH: &str = "/frames";
+
 /// Most bytes of a piece, so that it fits into a message of this protocol.
 pub const MAX_PIECE: usize = 32 * 1024;
 

@@ -43,6 +43,31 @@ pub(super) fn with_variables(command: Command) -> Command {
     })
 }
 
+/// Returns a command whose help has every argument's variable, and of each subcommand those settings of the program
+/// alone that it uses.
+fn with_help(command: Command, used_by: impl Fn(&str) -> Used) -> Command {
+    let mut command = with_variables(command);
+    // Until then the subcommands don't have them.
+    command.build();
+    command.mut_subcommands(|task| match used(task.get_name(), &used_by) {
+        Some(used) => without_others(task, used),
+        None => task,
+    })
+}
+
+fn without_others(command: Command, used: &[&str]) -> Command {
+    let is_used = |arg: &Arg| match arg.get_id() == CONFIG {
+        true => !used.is_empty(),
+        false => used.contains(&key(arg).as_str()),
+    };
+    command
+        .mut_args(|arg| {
+            let is_hidden = arg.is_hide_set() || arg.is_global_set() && !is_used(&arg);
+            arg.hide(is_hidden)
+        })
+        .mut_subcommands(|task| without_others(task, used))
+}
+
 /// Value of a setting in environment or file: its place for error sentences, and the words as they
 /// would be on the command line.
 struct Layered {
@@ -53,24 +78,30 @@ struct Layered {
 /// Subcommands of every program that need no settings.
 const WITHOUT_SETTINGS: [&str; 3] = ["completions", "help", "man"];
 
+/// Names of the settings that a subcommand uses; `None`: all.
+type Used = Option<&'static [&'static str]>;
+
+fn used(task: &str, used_by: impl Fn(&str) -> Used) -> Used {
+    match WITHOUT_SETTINGS.contains(&task) {
+        true => Some(&[]),
+        false => used_by(task),
+    }
+}
+
 /// Parses `args`, with what environment and file have as defaults. `used_by` names the settings of a
 /// subcommand, as in [`Settings`](super::Settings).
 pub(super) fn parse(
     command: Command,
-    used_by: impl Fn(&str) -> Option<&'static [&'static str]>,
+    used_by: impl Fn(&str) -> Used,
     args: &[OsString],
     environment: &dyn Fn(&str) -> Option<OsString>,
 ) -> Result<ArgMatches, Error> {
     // A first, lenient pass shows what the command line has. Help and version end here; mistakes
     // are for the second pass, which knows everything.
-    let given = with_variables(command.clone())
-        .ignore_errors(true)
-        .try_get_matches_from(args)?;
-    let used = match given.subcommand_name() {
-        Some(task) if WITHOUT_SETTINGS.contains(&task) => Some(&[] as &[&str]),
-        Some(task) => used_by(task),
-        None => None,
-    };
+    let lenient = command.clone().ignore_errors(true);
+    let given = with_help(lenient, &used_by).try_get_matches_from(args)?;
+    let task = given.subcommand_name();
+    let used = task.and_then(|task| used(task, &used_by));
     if used.is_some_and(<[_]>::is_empty) {
         return parse_with_defaults(command, args, &HashMap::new());
     }

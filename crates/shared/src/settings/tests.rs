@@ -70,6 +70,30 @@ enum Role {
     View,
 }
 
+#[test]
+fn a_subcommands_help_has_the_settings_that_it_uses_and_no_others() {
+    let help = |args: &str| {
+        let args = ["p2p-router"].into_iter().chain(args.split(' '));
+        let error = try_parse_from::<Router>(args, &|_| None).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::DisplayHelp);
+        error.to_string()
+    };
+    for (args, shown) in [
+        ("key add --help", vec!["--role", "--state-dir", "--config"]),
+        ("help key", vec!["--state-dir", "--config"]),
+        ("completions --help", vec![]),
+    ] {
+        let help = help(args);
+        for option in ["--role", "--state-dir", "--config", "--verbose"] {
+            assert_eq!(
+                help.contains(option),
+                shown.contains(&option),
+                "{args}: {help}"
+            );
+        }
+    }
+}
+
 #[derive(Parser, Debug)]
 #[command(name = "p2p-inner", version, subcommand_negates_reqs = true)]
 struct Inner {

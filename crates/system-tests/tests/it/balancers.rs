@@ -4,10 +4,14 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use p2p_inner::Inner;
 use p2p_router::Config;
+use p2p_router::auth::certificate::Certificate;
 use p2p_shared::net::dialer::RouterAddress;
+use p2p_shared::net::tls;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
 use crate::behind_proxy::Proxy;
+use crate::common::program::{self, RunningProgram};
 use crate::common::raw::RawCaller;
 use crate::common::{
     HttpAnswer, World, elsewhere, inner_config, link_up, local, router_config, soon, until_so,
@@ -77,6 +81,53 @@ async fn behind_a_haproxy_that_sends_its_header_callers_and_inners_count_by_thei
             let answer = says(from, port, &[FROM]).await;
             assert_eq!(answer.text(), format!("from {from}\n"));
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tls_begins_behind_the_header() {
+    let state = tempfile::tempdir().unwrap();
+    let certificate = Certificate::own(state.path()).unwrap();
+    let pin = certificate.fingerprint();
+    let world = world(Config {
+        certificate: Some(certificate),
+        ..router_config()
+    });
+    let (_inner, port) = world.inner().await;
+    for (port, request, said) in [
+        (world.main_port(), HEALTH, "ok\n"),
+        (port, FROM, "from 127.1.2.3\n"),
+    ] {
+        let mut stream = connect(BALANCER, port).await;
+        stream.write_all(&header([127, 1, 2, 3])).await.unwrap();
+        let connecting = tls::connect(stream, "localhost", pin.as_slice());
+        let mut stream = soon("TLS", connecting).await.unwrap();
+        stream.write_all(request).await.unwrap();
+        let mut read = vec![0; 4096];
+        let mut answer = String::new();
+        while !answer.ends_with(said) {
+            let length = soon("more", stream.read(&mut read)).await.unwrap();
+            assert_ne!(length, 0, "{answer}");
+            answer += std::str::from_utf8(&read[..length]).unwrap();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_router_behind_a_balancer_here_is_asked_how_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let with = |arguments: &[&str]| {
+        let mut router = program::router(folder.path());
+        router.args(["--open", "--bind", "127.0.0.1"]);
+        router.args(arguments);
+        router
+    };
+    let balancer = ["--proxy-protocol", "127.0.0.1"];
+    let router = RunningProgram::start(with(&["0"]).args(balancer));
+    let port = router.main_port().await.to_string();
+    for (arguments, code) in [(&balancer[..], 0), (&[], 3)] {
+        let ended = program::run(with(&[&port, "health"]).args(arguments)).await;
+        assert_eq!(ended.code, Some(code), "{}", ended.errors);
     }
 }
 

@@ -8,3 +8,4 @@ mod bad_viewers;
 mod ends;
 pub(crate) mod fixture;
 mod shows;
+mod terminal;

@@ -19,6 +19,7 @@ mod fixture_config;
 mod history;
 mod load;
 mod mesh;
+mod mesh_consoles;
 mod mesh_fixture;
 mod mesh_network;
 mod mesh_round;

@@ -5,6 +5,7 @@ mod camera;
 mod commands;
 mod drive_setup;
 mod driving;
+mod fleet;
 mod hostile;
 mod page_driving;
 mod page_layout;

@@ -15,6 +15,7 @@ use tokio::net::TcpSocket;
 
 use crate::common::chromium::Chromium;
 use crate::common::page::FakePage;
+use crate::common::program::{RunningProgram, inner_of};
 use crate::common::raw::RawCaller;
 use crate::common::{
     HttpAnswer, World, ask, away, elsewhere, get, inner_config, local, router_config, soon,
@@ -86,6 +87,19 @@ async fn a_car_is_at_its_name_and_at_its_number_what_it_is_at_its_port() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn each_request_of_a_connection_is_for_its_own_host() {
+    let world = world(config());
+    let (_red, _) = car(&world, "red").await;
+    let (_blue, _) = car(&world, "blue").await;
+    let mut caller = RawCaller::connect(world.main_port()).await;
+    for name in ["red", "blue", "red"] {
+        let request = format!("GET {WHO} HTTP/1.1\r\nHost: {name}.cars.test\r\n\r\n");
+        caller.send(request).await;
+        assert_eq!(caller.answer().await.text(), format!("I am {name}\n"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_page_of_a_car_drives_at_its_name() {
     let world = world(config());
     world.script("forward", ":");
@@ -123,6 +137,20 @@ async fn a_name_that_is_no_cars_is_refused_in_words() {
     assert_eq!(here.verdict(), (503, "no"));
     assert_eq!(here.text(), there.text());
     assert_eq!(here.header("retry-after"), there.header("retry-after"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_browser_at_the_name_of_a_car_that_is_away_waits_for_it() {
+    let world = world(config());
+    let told = at(&world, "green.cars.test", "/").await;
+    assert_eq!(told.header("content-type"), "text/plain; charset=utf-8");
+    let browser = Chromium::start(&["green.cars.test"]).await;
+    let address = format!("http://green.cars.test:{}/", world.main_port());
+    browser.open(&address).await;
+    browser.reads("The car is not there now").await;
+    browser.reads("no car called 'green'").await;
+    let (_green, _) = car(&world, "green").await;
+    browser.reads("press a direction").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -236,6 +264,11 @@ async fn without_service_ports_cars_have_numbers_and_nothing_listens_there() {
         }
     }
     assert_eq!(world.metric("p2p_router_service_ports").await, 0);
+    // The inner says where it is reached.
+    let main = world.main_port();
+    let car = RunningProgram::start(&mut inner_of(world.folder.path(), main, 9000));
+    car.says(&format!("link up: http://car.cars.test:{main}/"))
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

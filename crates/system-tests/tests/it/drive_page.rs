@@ -111,6 +111,8 @@ async fn a_page_is_shown_its_car_and_drives_it() {
     let over = MotionEvent::Over {
         press: Some(PressId { epoch, number: 1 }),
         cause: StopCause::Released,
+        clock_ms: None,
+        by: None,
     };
     inner.send(InnerToRouter::Motion(over)).await;
     assert_eq!(page.receives("motion").await["over"]["cause"], "released");
@@ -156,6 +158,33 @@ async fn a_page_hears_of_its_own_car_only() {
         message.get("control").is_some() || *message == json!({ "tick": 4321 })
     };
     assert!(!heard.iter().any(about_others), "{heard:?}");
+}
+
+#[tokio::test]
+async fn a_page_is_told_who_asked_for_a_motion_of_which_nobody_is_the_driver() {
+    let world = World::open();
+    let (mut inner, port) = FakeInner::welcome(world.main_port()).await;
+    let mut page = FakePage::open(port).await;
+    page.receives("car").await;
+    let asking = tokio::spawn(async move { get(port, "/cgi?command=forward").await });
+    let RouterToInner::Run(request) = receives(&mut inner).await else {
+        panic!("no run")
+    };
+    let moving = ActiveMotion {
+        run: request.run,
+        command: "forward".parse().unwrap(),
+        press: None,
+    };
+    inner
+        .send(InnerToRouter::Motion(MotionEvent::Started(moving)))
+        .await;
+    let asked = page.receives("asked").await;
+    assert_eq!(
+        asked,
+        json!({ "run": request.run.to_string(), "by": "http of 127.0.0.1" })
+    );
+    page.receives("motion").await;
+    asking.abort();
 }
 
 #[tokio::test]

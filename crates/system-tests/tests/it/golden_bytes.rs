@@ -11,9 +11,10 @@ use p2p_shared::names::{Argument, InstanceId, RunId};
 use p2p_shared::protocol::{
     ActiveMotion, CameraState, CommandInfo, ConsoleToRouter, ControlInfo, ControlRequest,
     DriveCommand, Driver, End, FeedEvent, InnerToRouter, LinkHello, LinkInfo, MediaTicket,
-    MediaToRouter, MotionEvent, MotionInfo, MotionRefusal, Outcome, PressId, Refusal,
-    RefusedReason, Rejection, RouterToConsole, RouterToInner, RouterToMedia, RunInfo, RunReport,
-    RunRequest, RunResult, RunSource, SendEvent, SessionId, StopCause,
+    MediaToRouter, MotionEvent, MotionInfo, MotionRefusal, Outcome, OutputPiece, PastSource,
+    PressId, Refusal, RefusedReason, Rejection, RouterToConsole, RouterToInner, RouterToMedia,
+    RunInfo, RunReport, RunRequest, RunResult, RunSource, SendEvent, SessionId, StopCause,
+    StopFailure,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -42,6 +43,7 @@ fn from_inner() -> Vec<InnerToRouter> {
             },
             camera: false,
             dial: 0,
+            past: false,
         }),
         Clock {
             clock_ms: 1_000_001,
@@ -157,6 +159,7 @@ fn to_inner() -> Vec<RouterToInner> {
             name: "car-2".parse().unwrap(),
             service_port: 9000,
             media: None,
+            host: None,
         },
         Notice {
             message: "look".into(),
@@ -275,11 +278,17 @@ fn motion_events() -> Vec<MotionEvent> {
         StopCause::Watchdog,
         StopCause::Worker,
     ] {
-        events.push(Over { press: None, cause });
+        events.push(Over {
+            press: None,
+            cause,
+            clock_ms: None,
+            by: None,
+        });
         events.push(Stopped {
             cause,
             end: End::Exit(0),
             exec_us: 7,
+            failure: None,
         });
     }
     events
@@ -381,6 +390,10 @@ fn link_info() -> LinkInfo {
         moving: None,
         stop_failed: false,
         router: None,
+        epoch: None,
+        silent_ms: None,
+        stop_failure: None,
+        past: false,
     }
 }
 
@@ -445,6 +458,7 @@ fn to_console() -> Vec<RouterToConsole> {
             service_port,
             rtt_us: 400,
             hop_us: None,
+            silent_ms: None,
         }),
         Feed(FeedEvent::Run(Box::new(run_info(RunSource::Send)))),
         Feed(FeedEvent::Run(Box::new(run_info(RunSource::Drive)))),
@@ -541,19 +555,118 @@ fn later() -> String {
             service_port: 9000,
             rtt_us: 400,
             hop_us: Some(90),
+            silent_ms: None,
         },
     ];
     let welcome = RouterToInner::Welcome {
         name: "car".parse().unwrap(),
         service_port: 9000,
         media: Some("a.test:8888".into()),
+        host: None,
     };
+    let without_port = RouterToInner::Welcome {
+        name: "car".parse().unwrap(),
+        service_port: 9000,
+        media: None,
+        host: Some("car.cars.test".into()),
+    };
+    let link = FeedEvent::Link(Box::new(LinkInfo {
+        epoch: Some(1_700_000_000_000_001),
+        ..link_info()
+    }));
+    let over = |by| MotionEvent::Over {
+        press: None,
+        cause: StopCause::Asked,
+        clock_ms: Some(17),
+        by,
+    };
+    let silent = [
+        FeedEvent::Rtt {
+            service_port: 9000,
+            rtt_us: 510_000,
+            hop_us: None,
+            silent_ms: Some(510),
+        },
+        FeedEvent::Link(Box::new(LinkInfo {
+            silent_ms: Some(510),
+            ..link_info()
+        })),
+    ];
     lines("inner→router", &[hello])
         + &lines("router→inner", &[to_inner])
         + &lines("router→console", &[to_console])
         + &lines("console→router", &[ConsoleToRouter::Again])
         + &lines("router→console", &elsewhere.map(RouterToConsole::Feed))
-        + &lines("router→inner", &[welcome])
+        + &lines("router→inner", &[welcome, without_port])
+        + &lines("router→console", &[RouterToConsole::Feed(link)])
+        + &lines("router→console", &silent.map(RouterToConsole::Feed))
+        + &lines("inner→router", &[InnerToRouter::Motion(over(None))])
+        + &lines(
+            "router→console",
+            &[RouterToConsole::Feed(FeedEvent::Motion {
+                service_port: 9000,
+                event: over(Some("boss".into())),
+            })],
+        )
+        + &past()
+}
+
+/// Messages about a car's past and a stop that failed.
+fn past() -> String {
+    let InnerToRouter::Hello(hello) = from_inner().swap_remove(0) else {
+        unreachable!()
+    };
+    let failure = StopFailure {
+        said: "no such pin".into(),
+        tries: 4,
+        again_ms: Some(2000),
+    };
+    let stopped = MotionEvent::Stopped {
+        cause: StopCause::Again,
+        end: End::Exit(3),
+        exec_us: 7,
+        failure: Some(failure.clone()),
+    };
+    let lines_of = OutputPiece::first_of(b"{}\n");
+    let from_inner = [
+        InnerToRouter::Hello(LinkHello {
+            past: true,
+            ..hello
+        }),
+        InnerToRouter::Past {
+            request: 1,
+            lines: lines_of.clone(),
+            more: true,
+        },
+        InnerToRouter::Motion(stopped),
+    ];
+    let ask = RouterToInner::AskPast {
+        request: 1,
+        last_ms: 60_000,
+    };
+    let asked = ConsoleToRouter::AskPast {
+        request: 2,
+        service_port: 9000,
+        last_ms: 60_000,
+        log: true,
+    };
+    let part = |source| RouterToConsole::Past {
+        request: 2,
+        source,
+        lines: lines_of.clone(),
+        more: source == PastSource::Router,
+    };
+    let link = FeedEvent::Link(Box::new(LinkInfo {
+        stop_failure: Some(failure),
+        past: true,
+        ..link_info()
+    }));
+    let parts = [PastSource::Router, PastSource::Car].map(part);
+    lines("inner→router", &from_inner)
+        + &lines("router→inner", &[ask])
+        + &lines("console→router", &[asked])
+        + &lines("router→console", &parts)
+        + &lines("router→console", &[RouterToConsole::Feed(link)])
 }
 
 fn lines<M: Serialize + DeserializeOwned + Debug + PartialEq>(

@@ -1,6 +1,7 @@
 //! Routers that join a mesh by a line, and keys that hold at all of them: the real programs, and a server of NATS.
 
 use std::fs;
+use std::io::{Seek, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
@@ -62,9 +63,22 @@ impl Host {
 
     /// Runs `p2p-router` with these words. Returns what it printed and said, if it ended well.
     async fn router(&self, words: &[&str]) -> Result<(String, String), String> {
+        self.router_with(words, "").await
+    }
+
+    async fn join(&self, line: &str) -> Result<(String, String), String> {
+        self.router_with(&["mesh", "join"], line).await
+    }
+
+    /// The same with a standard input.
+    async fn router_with(&self, words: &[&str], input: &str) -> Result<(String, String), String> {
+        let mut read = tempfile::tempfile().unwrap();
+        read.write_all(input.as_bytes()).unwrap();
+        read.rewind().unwrap();
         let address = self.address();
         let mut command = router(self.folder.path());
         let command = command.args(words).env("P2P_MESH_ADDRESS", address);
+        let command = command.stdin(Stdio::from(read));
         let ended = run(command).await;
         match ended.code {
             Some(0) => Ok((ended.out, ended.errors)),
@@ -99,30 +113,24 @@ async fn a_router_joins_by_a_line_and_a_key_that_is_revoked_there_is_revoked_her
     let _server = NatsServer::start(nats.port);
     let (here, there) = (Host::new(), Host::new());
     here.router(&["mesh", "new"]).await.unwrap();
-    let _here = here.start(nats.port).await;
+    let here_runs = here.start(nats.port).await;
     here.router(&["key", "add", "car", "--role", "link"])
         .await
         .unwrap();
     let (line, _) = here.router(&["mesh", "invite"]).await.unwrap();
     let line = line.trim();
-    assert!(line.contains(&format!("@{}#", here.address())), "{line}");
+    assert!(line.ends_with(&format!("_{}", here.address())), "{line}");
 
-    there.router(&["mesh", "join", line]).await.unwrap();
+    there.join(line).await.unwrap();
     for name in ["mesh.toml", "tls.pem", "keys.toml"] {
         assert_eq!(there.text(name), here.text(name), "{name}");
         assert_eq!(mode(&there.file(name)), 0o600, "{name}");
     }
     let other = Host::new();
-    let used = other.router(&["mesh", "join", line]).await.unwrap_err();
-    assert!(used.contains("this line was used before"), "{used}");
-    let wrong = other
-        .router(&["mesh", "join", "p2pmesh1_x"])
-        .await
-        .unwrap_err();
-    assert!(
-        wrong.contains("this is no line of `p2p-router mesh invite`"),
-        "{wrong}"
-    );
+    let used = other.join(line).await.unwrap_err();
+    assert!(used.contains("this invitation was used before"), "{used}");
+    let wrong = other.join("p2pi1_x").await.unwrap_err();
+    assert!(wrong.contains("this is no invitation"), "{wrong}");
 
     // Before its router runs, nobody hears of it.
     there
@@ -150,4 +158,24 @@ async fn a_router_joins_by_a_line_and_a_key_that_is_revoked_there_is_revoked_her
     assert!(!here.text("keys.toml").contains("\"car\""));
     let (list, _) = here.router(&["key", "list"]).await.unwrap();
     assert!(list.contains("desk") && !list.contains("car"), "{list}");
+
+    // One that went away before this one was started again is named, until somebody says that it is gone.
+    let address = there.address();
+    drop(joined);
+    drop(here_runs);
+    let _again = here.start(nats.port).await;
+    let said = async || {
+        here.router(&["key", "add", "more", "--role", "view"])
+            .await
+            .unwrap();
+        here.router(&["key", "revoke", "more"]).await.unwrap().1
+    };
+    let named = said().await;
+    assert!(
+        named.contains(&format!("; {address} has not been heard of for ")),
+        "{named}"
+    );
+    here.router(&["mesh", "forget", &address]).await.unwrap();
+    let named = said().await;
+    assert!(named.contains("revoked here\n"), "{named}");
 }

@@ -14,6 +14,7 @@ use crate::common::{
     HttpAnswer, ReservedPort, answered, asking, away, get, get_with_key, is_alive, local, until,
     until_so,
 };
+use p2p_shared::invitation::post::{self, GivenKey, Redeemer};
 use p2p_shared::key::Key;
 use p2p_shared::timing;
 use rustix::process::Signal;
@@ -347,14 +348,23 @@ async fn however_much_strangers_ask_they_fill_no_log() {
     assert!(lines <= since.elapsed().as_secs() + 1, "{lines}");
 }
 
-/// The keys in a text.
-fn keys_in(text: &str) -> Vec<Key> {
-    let words = text.split(|c: char| c.is_whitespace());
-    words.filter_map(|word| word.parse().ok()).collect()
+/// Gets the keys of the two lines in a text, the car's first, as the programs that they start do.
+async fn keys_of_lines(text: &str) -> [Key; 2] {
+    let of = async |command: &str, redeemer| {
+        let (_, rest) = text.split_once(command).unwrap();
+        let word = rest.split([' ', '\n', '\r', '`']).next().unwrap();
+        let answer = post::redeem(&word.parse().unwrap(), redeemer, 1 << 16).await;
+        let given: GivenKey = serde_json::from_slice(&answer.unwrap().body).unwrap();
+        given.key.parse().unwrap()
+    };
+    [
+        of("p2p-inner setup ", Redeemer::Inner).await,
+        of("p2p-console login ", Redeemer::Console).await,
+    ]
 }
 
 #[tokio::test]
-async fn the_first_start_prints_two_keys_that_work_and_that_no_log_ever_shows() {
+async fn the_first_start_prints_two_lines_for_keys_that_work_and_that_no_log_ever_shows() {
     let folder = folder();
     let arguments = ["0", "--bind", "127.0.0.1", "-vv"];
     let start = || {
@@ -366,8 +376,11 @@ async fn the_first_start_prints_two_keys_that_work_and_that_no_log_ever_shows() 
     };
     let mut first = start();
     first.main_port().await;
-    until("two keys are printed", || keys_in(&first.out()).len() == 2).await;
-    let keys = keys_in(&first.out());
+    until("the lines are printed", || {
+        first.out().contains("makes more lines")
+    })
+    .await;
+    let keys = keys_of_lines(&first.out()).await;
     first.signal(Signal::TERM);
     assert_eq!(first.end().await.code(), Some(0));
 
@@ -426,13 +439,13 @@ async fn without_a_terminal_the_first_start_makes_no_keys_and_says_how_to() {
     let (line, _) = line.split_once('\n').unwrap();
     let lines: Vec<&str> = line.split('`').skip(1).step_by(2).collect();
     assert_eq!(lines.len(), 2, "{line}");
-    let mut keys = String::new();
+    let mut printed = String::new();
     for line in lines {
         let ended = run(&mut shell(folder.path(), line)).await;
         assert_eq!(ended.code, Some(0), "{}", ended.errors);
-        keys += &ended.out;
+        printed += &ended.out;
     }
-    let keys = keys_in(&keys);
+    let keys = keys_of_lines(&printed).await;
     let main = router.main_port().await;
     // A car that is denied would wait for a minute.
     until_so("the keys are known", async || {
@@ -468,28 +481,34 @@ async fn the_lines_of_the_first_start_work_as_they_are_and_curl_gets_no_key_as_a
     let folder = folder();
     let arguments = ["0", "--bind", "127.0.0.1"];
     let router = RunningProgram::start_at_terminal(router(folder.path()).args(arguments));
-    let main = router.main_port().await;
-    until("the last line is printed", || {
-        router.out().contains("command=hello'")
+    router.main_port().await;
+    until("the lines are printed", || {
+        router.out().contains("makes more lines")
     })
     .await;
-    let out = router.out();
-    let line = |holds: &str| {
-        out.lines()
-            .find(|line| line.contains(holds))
-            .unwrap()
-            .trim()
+    let line = |out: &str, holds: &str| {
+        let mut lines = out.lines().map(str::trim);
+        lines.find(|line| line.contains(holds)).unwrap().to_owned()
     };
-    let [car, operator] = &keys_in(&out)[..] else {
-        panic!("{out}")
-    };
-    let (keep, _) = line("p2p-console").rsplit_once(" && ").unwrap();
-    let keep = format!("echo {} | {keep}", operator.expose());
-    assert_eq!(run(&mut shell(folder.path(), &keep)).await.code, Some(0));
-    let car = car.expose();
-    let car = RunningProgram::start(inner_of(folder.path(), main, 0).env("P2P_KEY", car));
+    // Who presses Enter alone takes the defaults.
+    let set_up = line(&router.out(), "p2p-inner setup ");
+    let set_up = format!("yes '' | {set_up} --user");
+    let ended = run(&mut shell(folder.path(), &set_up)).await;
+    assert_eq!(ended.code, Some(0), "{}", ended.errors);
+    let log_in = line(&router.out(), "p2p-console login ");
+    let logged_in = run(&mut shell(folder.path(), &log_in)).await;
+    assert_eq!(logged_in.code, Some(0), "{}", logged_in.errors);
+    let car = RunningProgram::start(&mut inner(folder.path()));
     let port = car.service_port().await;
-    let curl = line("curl").replace("ROUTER:9000", &format!("127.0.0.1:{port}"));
+    // As the README has it, with what `login` says.
+    let quoted = line(&logged_in.errors, "--pinnedpubkey");
+    let pin = quoted.split('`').nth(1).unwrap();
+    let kept = line(&logged_in.errors, "which is in ");
+    let (_, key_file) = kept.split_once("which is in ").unwrap();
+    let curl = format!(
+        "printf 'Authorization: Bearer %s' \"$(cat '{key_file}')\" | \
+         curl {pin} -H @- 'https://127.0.0.1:{port}/cgi?command=hello'"
+    );
     let ended = run(&mut shell(folder.path(), &curl)).await;
     assert_eq!(ended.out, "hello\n", "{}", ended.errors);
     let arguments = fs::read_to_string(folder.path().join("arguments")).unwrap();

@@ -151,7 +151,12 @@ async fn a_router_that_ends_sends_car_and_console_to_the_other_and_none_comes_ba
     };
     let (events_to, mut events) = mpsc::channel(1024);
     let (to_router, requests) = mpsc::unbounded_channel();
-    let console = tokio::spawn(connection::run(target, events_to, requests));
+    let console = tokio::spawn(connection::run(
+        target,
+        std::time::Duration::from_secs(2),
+        events_to,
+        requests,
+    ));
     let mut connected = async || {
         let next = async {
             loop {
@@ -308,7 +313,6 @@ async fn a_second_inner_in_the_same_place_ends_and_says_where_the_first_is() {
     for mut command in [
         inner_of(folder, main, other.port),
         inner_of(folder, main, 0),
-        inner_of(folder, main, 0),
         inner_of(folder, nobody.port, service.port),
         elsewhere,
     ] {
@@ -316,6 +320,19 @@ async fn a_second_inner_in_the_same_place_ends_and_says_where_the_first_is() {
         third.says("link").await;
         third.kill().await;
     }
+
+    // Of two that ask for any port, the name tells them apart.
+    let any = || inner_of(folder, main, 0);
+    let mut one = RunningProgram::start(&mut any());
+    one.service_port().await;
+    let mut same = RunningProgram::start(&mut any());
+    assert_eq!(same.end().await.code(), Some(2));
+    let mut another = program::inner(folder);
+    another.args(["127.0.0.1", &main.to_string(), "0", "--name", "another"]);
+    let mut named = RunningProgram::start(&mut another);
+    named.service_port().await;
+    named.kill().await;
+    one.kill().await;
 
     // One that is killed or ends lets go at once, also while its commands still run.
     first.kill().await;

@@ -9,16 +9,12 @@ use p2p_shared::key::{Key, Role};
 
 use super::format;
 use super::key_set::{KeySet, MAX_KEYS};
-use super::{KeyName, KeyRecord};
+use super::{HeardNote, KeyName, KeyRecord};
 use crate::net::port_range::PortRange;
-use crate::ops::state_file::{FileFingerprint, MESH_FILE, StateFile};
+use crate::ops::state_file::{FileFingerprint, StateFile};
 
 /// Name of the key file in the state directory.
 const FILE_NAME: &str = "keys.toml";
-
-/// Names and roles of the keys that the first start makes: a car's, and its operator's. Whoever
-/// starts the router owns it, and no other key could seize control.
-const FIRST_KEYS: [(&str, Role); 2] = [("car", Role::Link), ("operator", Role::Admin)];
 
 /// Most bytes that are read: twice what the most keys with the longest names take.
 const MAX_FILE: u64 = 8 * 1024 * 1024;
@@ -81,13 +77,27 @@ impl KeyFile {
         self.edit(|keys| push_new(keys, name.clone(), role, ports))
     }
 
+    /// Makes a key as [`add`](Self::add) does, in a running router.
+    pub(crate) fn add_soon(
+        &self,
+        name: &KeyName,
+        role: Role,
+        ports: Option<PortRange>,
+    ) -> anyhow::Result<Key> {
+        let _lock = self.file.lock_soon()?;
+        self.edit_locked(|keys| push_new(keys, name.clone(), role, ports))
+    }
+
     /// Removes the key of this name, or id, and returns its record. Works on a full disk, too: whoever
     /// fills it may be the one whose key is revoked.
     pub fn revoke(&self, name: &KeyName) -> anyhow::Result<KeyRecord> {
-        let is_remembered = self.is_of_mesh();
         let remove = |keys: &mut KeySet| {
             let at = find(&keys.records, name)?;
-            Ok(keys.revoke(at, is_remembered))
+            if self.is_of_mesh() {
+                // On a full disk the key is revoked all the same.
+                let _ = HeardNote::begin(self.dir());
+            }
+            Ok(self.take_out(keys, at))
         };
         match self.read()? {
             // There is nothing to revoke, and no reason to make a directory.
@@ -96,37 +106,32 @@ impl KeyFile {
         }
     }
 
-    /// Makes a key for a car, with the role link, and one for its operator, with the role admin,
-    /// both or none, if the file has no key; returns `None` if it has some.
-    pub fn create_first_keys(&self) -> anyhow::Result<Option<[Key; 2]>> {
-        // Most starts are not the first, and need not be able to write.
-        if !self.list()?.is_empty() {
-            return Ok(None);
-        }
-        self.edit(|keys| {
-            if !keys.records.is_empty() {
-                return Ok(None);
-            }
-            let mut make = |(name, role): (&str, Role)| {
-                let ports = role.may_link().then_some(PortRange::CARS);
-                push_new(keys, KeyName(name.to_owned()), role, ports)
-            };
-            let [car, operator] = FIRST_KEYS;
-            Ok(Some([make(car)?, make(operator)?]))
+    /// Removes a key that nobody was shown.
+    pub fn unmake(&self, key: &Key) -> anyhow::Result<()> {
+        let _lock = self.file.lock_soon()?;
+        self.edit_locked(|keys| {
+            let at = keys.records.iter().position(|it| it.id == key.id());
+            at.map(|at| self.take_out(keys, at));
+            Ok(())
         })
     }
 
-    /// Removes the [first keys](Self::create_first_keys).
-    pub fn revoke_first_keys(&self) -> anyhow::Result<()> {
-        for (name, _) in FIRST_KEYS {
-            self.revoke(&KeyName(name.to_owned()))?;
-        }
-        Ok(())
+    /// Takes the key at this place out. In a mesh that is remembered, though no router of this version has
+    /// written the file yet.
+    fn take_out(&self, keys: &mut KeySet, at: usize) -> KeyRecord {
+        keys.is_shared |= self.is_of_mesh();
+        keys.revoke(at)
     }
 
-    /// Returns true if other routers may have the keys of this one: it has the secret of a mesh.
+    /// Returns true if there is no key, and none that was revoked is known.
+    pub(crate) fn is_new(&self) -> anyhow::Result<bool> {
+        let keys = self.read()?.unwrap_or_default();
+        Ok(keys.records.is_empty() && keys.revoked.is_empty())
+    }
+
+    /// Returns true if the router with these keys may be a member of a mesh.
     pub(crate) fn is_of_mesh(&self) -> bool {
-        self.dir().join(MESH_FILE).exists()
+        self.file.is_of_mesh()
     }
 
     /// Replaces the keys by what `edit` makes of them, while no other program changes them.
@@ -170,20 +175,22 @@ impl KeyFile {
 
 /// Returns the place of the key with this name, or id.
 fn find(records: &[KeyRecord], name: &KeyName) -> anyhow::Result<usize> {
-    let named = |record: &KeyRecord| record.name == *name;
-    let with_id = |record: &KeyRecord| record.id.to_string() == name.as_str();
-    let found: Vec<&KeyRecord> = records.iter().filter(|it| named(it)).collect();
-    if found.len() > 1 {
-        let ids: Vec<_> = found.iter().map(|it| it.id.to_string()).collect();
-        bail!(
-            "{} keys are named `{name}`, as several routers gave that name: say which one by its id, of {}",
-            ids.len(),
-            ids.join(", ")
-        );
+    let is_meant = |it: &KeyRecord| it.name == *name || it.id.to_string() == name.as_str();
+    let found: Vec<usize> = (0..records.len())
+        .filter(|at| is_meant(&records[*at]))
+        .collect();
+    match found[..] {
+        [at] => Ok(at),
+        [] => bail!("there is no key named `{name}`; {}", list_names(records)),
+        _ => {
+            let ids: Vec<_> = found.iter().map(|at| records[*at].id.to_string()).collect();
+            bail!(
+                "{} keys are named `{name}`, or have it as their id: say which one by its id, of {}",
+                ids.len(),
+                ids.join(", ")
+            )
+        }
     }
-    let at = records.iter().position(named);
-    at.or_else(|| records.iter().position(with_id))
-        .ok_or_else(|| anyhow!("there is no key named `{name}`; {}", list_names(records)))
 }
 
 /// Makes a key and adds its record at the end.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 use super::KeyStore;
+use crate::ops::shutdown::spawn_blocking;
 
 /// Interval of the checks, each one `stat`. inotify would not report changes that another machine
 /// makes on a network file system.
@@ -48,7 +49,7 @@ pub(super) async fn follow(store: &KeyStore, poll_every: Duration) {
 
 async fn reload(store: &KeyStore) -> Outcome {
     let store = store.clone();
-    match tokio::task::spawn_blocking(move || store.reload()).await {
+    match spawn_blocking(move || store.reload()).await {
         Ok(reloaded) => reloaded.map_err(|error| error.to_string()),
         // The runtime is going down.
         Err(_) => std::future::pending().await,
@@ -61,7 +62,9 @@ fn news(path: &Path, before: &Outcome, now: &Outcome) -> Option<String> {
     match (before, now) {
         (before, now) if before == now => None,
         (_, Err(why)) => Some(format!("the keys stay as they were before: {why}")),
-        (_, Ok(false)) => Some(format!("{path} is gone: no key is valid now")),
+        (_, Ok(false)) => Some(format!(
+            "{path} is gone: no key is valid now, unless the router is in a mesh: then it writes again what it knows"
+        )),
         (Err(_), Ok(true)) => Some(format!("{path} is in order again")),
         (Ok(_), Ok(true)) => None,
     }

@@ -10,7 +10,7 @@ use super::key_set::{KeySet, MAX_KEYS, MAX_REVOKED};
 use super::record::{KeyRecord, KeyTime};
 
 /// Version of a file that a router alone has, and of one of a mesh: it has revoked keys, too, and two keys
-/// may have the same name.
+/// may have the same name. Programs that know no mesh refuse it: by them a revoked key would come back.
 const ALONE: u64 = 1;
 const OF_A_MESH: u64 = 2;
 
@@ -53,14 +53,9 @@ struct ReadVersion {
 }
 
 pub(super) fn to_text(keys: &KeySet) -> Result<String, toml::ser::Error> {
-    let mut names = HashSet::new();
-    let is_alone = keys.revoked.is_empty()
-        && keys.forgotten.is_none()
-        && keys.records.iter().all(|record| names.insert(&record.name));
     let document = Document {
         count: keys.records.len() + keys.revoked.len(),
-        // An older program reads what it can.
-        version: if is_alone { ALONE } else { OF_A_MESH },
+        version: if keys.is_shared { OF_A_MESH } else { ALONE },
         forgotten: keys.forgotten,
         key: &keys.records,
         revoked: &keys.revoked,
@@ -137,6 +132,7 @@ pub(super) fn from_text(text: &str) -> Result<KeySet, String> {
             .collect(),
         revoked: document.revoked,
         forgotten: document.forgotten,
+        is_shared: document.version == OF_A_MESH,
     })
 }
 

@@ -7,9 +7,9 @@ use std::fmt::Write as _;
 use std::time::{Duration, SystemTime};
 
 use p2p_shared::key::{KeyId, Role};
-use ring::digest;
 
 use super::record::{KeyRecord, KeyTime, whole_seconds};
+use crate::auth::digest_of;
 
 /// Most keys of a router: the whole file is read at each change, and stays under 4 MB.
 pub(super) const MAX_KEYS: usize = 10_000;
@@ -30,6 +30,8 @@ pub struct KeySet {
     pub(super) revoked: BTreeMap<KeyId, KeyTime>,
     /// Revoked keys that were made until then may be forgotten.
     pub(super) forgotten: Option<KeyTime>,
+    /// Other routers may have these keys, too: what is revoked is remembered.
+    pub(super) is_shared: bool,
 }
 
 impl KeySet {
@@ -37,7 +39,9 @@ impl KeySet {
         &self.records
     }
 
-    /// Returns what is known by who knows both. The order and the number of merges change nothing.
+    /// Returns what is known by who knows both. The order and the number of merges change nothing, as long as
+    /// nothing is beyond the bounds. Beyond them no revoked key comes back, but keys may be left out: the newest, and
+    /// those that were made before one of which it is forgotten that it was revoked.
     #[must_use]
     pub(crate) fn merge(&self, other: &Self) -> Self {
         let mut revoked = self.revoked.clone();
@@ -66,6 +70,7 @@ impl KeySet {
             records,
             revoked,
             forgotten: self.forgotten.max(other.forgotten),
+            is_shared: self.is_shared || other.is_shared,
         };
         merged.forget(MAX_REVOKED);
         merged
@@ -99,9 +104,9 @@ impl KeySet {
     }
 
     /// Takes the key at this place out, and remembers that, if others may have the key.
-    pub(super) fn revoke(&mut self, at: usize, is_remembered: bool) -> KeyRecord {
+    pub(super) fn revoke(&mut self, at: usize) -> KeyRecord {
         let record = self.records.remove(at);
-        if is_remembered {
+        if self.is_shared {
             self.revoked.insert(record.id, KeyTime(record.created));
             self.forget(MAX_REVOKED);
         }
@@ -133,9 +138,7 @@ impl KeySet {
         if let Some(forgotten) = self.forgotten {
             let _ = writeln!(text, "{forgotten}");
         }
-        let hash = digest::digest(&digest::SHA256, text.as_bytes());
-        let first = hash.as_ref().first_chunk().copied();
-        first.map_or(0, u64::from_be_bytes)
+        digest_of(&text)
     }
 }
 

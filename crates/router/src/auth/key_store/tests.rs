@@ -4,7 +4,7 @@ use p2p_shared::key::Role;
 use proptest::prelude::*;
 
 use super::*;
-use crate::ops::state_file::StateFile;
+use crate::ops::state_file::{MESH_FILE, StateFile};
 
 fn store_with(role: Role, ports: Option<&str>) -> (tempfile::TempDir, KeyStore, Key) {
     let dir = tempfile::tempdir().unwrap();
@@ -83,24 +83,6 @@ fn an_unknown_id_and_a_wrong_secret_get_the_same_answer() {
 }
 
 #[test]
-fn the_first_start_makes_a_key_for_a_car_and_one_for_its_operator_once() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = KeyStore::open(dir.path().join("state")).unwrap();
-    let [first, second] = store.file().create_first_keys().unwrap().unwrap();
-    store.reload().unwrap();
-    let car = show(&store, &first.expose()).unwrap();
-    let operator = show(&store, &second.expose()).unwrap();
-    assert_eq!((car.name.as_str(), car.role), ("car", Role::Link));
-    assert_eq!(
-        (operator.name.as_str(), operator.role),
-        ("operator", Role::Admin)
-    );
-    assert!(store.file().create_first_keys().unwrap().is_none());
-    store.reload().unwrap();
-    assert!(show(&store, &first.expose()).is_ok());
-}
-
-#[test]
 fn a_revoked_key_is_void_after_a_reload_and_the_others_are_not() {
     let (dir, store, key) = store_with(Role::Link, None);
     let file = KeyFile::in_dir(dir.path());
@@ -129,9 +111,12 @@ fn a_file_that_says_the_same_wakes_nobody() {
 #[test]
 fn what_can_not_be_written_is_in_force_and_told_only_when_it_is_written() {
     let (dir, store, key) = store_with(Role::Link, None);
+    assert_eq!(*store.digest().borrow(), 0, "nobody asks for it");
+    store.share().unwrap();
     let (_elsewhere, others, from_there) = store_with(Role::Drive, None);
     let told = store.digest();
     let before = *told.borrow();
+    assert_eq!(before, store.file().digest().unwrap());
     // As by a command that was stopped in the middle.
     let lock = StateFile::new(dir.path(), "keys.toml").lock().unwrap();
     store.merge(&others.to_text().unwrap()).unwrap();
@@ -145,11 +130,11 @@ fn what_can_not_be_written_is_in_force_and_told_only_when_it_is_written() {
     assert!(store.keep().is_err());
     store.reload().unwrap();
     assert!(store.is_live(&from_there.id()), "the file still lacks it");
-    assert!(!*store.is_kept().borrow());
+    assert!(store.0.known.lock().is_unkept);
     assert_eq!(*told.borrow(), before, "a restart would forget it");
     drop(lock);
     store.keep().unwrap();
-    assert!(*store.is_kept().borrow());
+    assert!(!store.0.known.lock().is_unkept);
     assert_eq!(*told.borrow(), store.file().digest().unwrap());
     let again = KeyStore::open(dir.path()).unwrap();
     assert!(again.is_live(&from_there.id()) && again.is_live(&key.id()));
@@ -159,6 +144,55 @@ fn what_can_not_be_written_is_in_force_and_told_only_when_it_is_written() {
         .unwrap();
     store.reload().unwrap();
     assert!(!store.is_live(&key.id()));
+}
+
+#[test]
+fn a_member_of_a_mesh_forgets_no_key_and_no_revoked_one_whatever_becomes_of_its_file() {
+    let (dir, store, key) = store_with(Role::Link, None);
+    let (file, path) = (store.file(), store.file().path());
+    let desk = file.add(&"desk".parse().unwrap(), Role::View, None);
+    let desk = desk.unwrap().id();
+    let alone = std::fs::read_to_string(path).unwrap();
+    store.share().unwrap();
+    store.keep().unwrap();
+    let shared = std::fs::read_to_string(path).unwrap();
+    // Programs that know no mesh would forget what was revoked: they refuse this.
+    assert!(shared.contains("version = 2\n"), "{shared}");
+    // Though there is no mesh.toml, as when it was moved away.
+    file.revoke(&"car".parse().unwrap()).unwrap();
+    store.reload().unwrap();
+    let is_right = |store: &KeyStore| !store.is_live(&key.id()) && store.is_live(&desk);
+    assert!(is_right(&store));
+    for copy in [Some(alone), Some(shared), None] {
+        std::fs::remove_file(path).unwrap();
+        if let Some(copy) = copy {
+            StateFile::new(dir.path(), "keys.toml")
+                .replace(&copy)
+                .unwrap();
+        }
+        store.reload().unwrap();
+        assert!(is_right(&store));
+        assert!(store.0.known.lock().is_unkept);
+        store.keep().unwrap();
+        assert!(is_right(&KeyStore::open(dir.path()).unwrap()));
+        assert!(!store.0.known.lock().is_unkept);
+    }
+}
+
+#[test]
+fn a_key_is_revoked_for_ever_in_a_mesh_though_its_router_could_not_write_the_file_yet() {
+    let (dir, store, key) = store_with(Role::Link, None);
+    let file = store.file();
+    let alone = std::fs::read_to_string(file.path()).unwrap();
+    store.share().unwrap();
+    StateFile::new(dir.path(), MESH_FILE).replace("").unwrap();
+    file.revoke(&"car".parse().unwrap()).unwrap();
+    store.reload().unwrap();
+    assert!(!store.is_live(&key.id()));
+    // Nor does another router bring it back.
+    let started = KeyStore::open(dir.path()).unwrap();
+    started.merge(&alone).unwrap();
+    assert!(!started.is_live(&key.id()));
 }
 
 proptest! {

@@ -1,5 +1,6 @@
 //! Decides who gets a service port: claims of inners, takeovers by the same identity, and refusals.
 
+use std::collections::HashSet;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -142,11 +143,13 @@ impl Registry {
             self.take_over(&car, &mut state, claim, &mut held)?;
         }
         state.key = claim.key.to_owned();
+        if let Some(MeshGrant { granted, .. }) = &claim.grant {
+            state.told = (granted.held_since, Some(granted.stamp));
+        }
         let interest = held.interest(car.port);
         let (link, work) = car.link_up(&mut state, claim.hello, interest);
         let name = state.name.clone();
-        let granted = claim.grant.as_ref().map(|grant| &grant.granted);
-        self.tell(&car, &mut state, granted);
+        self.tell(&car, &mut state);
         drop(state);
         self.changed.send_replace(());
         Ok(Granted {
@@ -213,14 +216,14 @@ impl Registry {
         )))
     }
 
-    /// All ports of a range, the lowest first; or, where no kernel chooses among them, from any of them on, since
-    /// routers of a mesh that choose at the same time would else choose the same.
+    /// All ports of a range, the lowest first; or, in a mesh, from any of them on, since routers that choose at the
+    /// same time would else choose the same.
     fn in_order(&self, range: PortRange) -> impl Iterator<Item = u16> {
         let (first, last) = range.ports().into_inner();
         let count = u64::from(last - first) + 1;
-        let random = match self.rules.are_open {
-            true => 0,
-            false => random_u64().unwrap_or(0) % count,
+        let random = match self.rules.mesh {
+            None => 0,
+            Some(_) => random_u64().unwrap_or(0) % count,
         };
         let start = first + u16::try_from(random).unwrap_or(0);
         (start..=last).chain(first..start)
@@ -241,16 +244,22 @@ impl Registry {
         };
         let (port, owner) = (claim.port(), claim.owner);
         if port != 0 {
-            if let Some(kept) = self.kept_from(held, owner, port) {
+            let mut kept = held.kept.iter().filter(|kept| kept.service_port == port);
+            if let Some(kept) = kept.find(|kept| self.is_kept_from(kept, owner)) {
                 return Err(is_kept(port, &kept.name));
             }
             return listen(port).map_err(|error| cannot_open(port, &error));
         }
         let own = claim.ports.unwrap_or(self.rules.allowed);
+        let of_others = held
+            .kept
+            .iter()
+            .filter(|kept| self.is_kept_from(kept, owner));
+        let of_others: HashSet<u16> = of_others.map(|kept| kept.service_port).collect();
         let is_allowed = |port: &u16| {
             self.is_allowed(claim, *port)
                 && !held.cars.contains_key(port)
-                && self.kept_from(held, owner, *port).is_none()
+                && !of_others.contains(port)
                 && is_free(*port)
         };
         let mut kept = held.kept.iter().rev();
@@ -263,8 +272,14 @@ impl Registry {
             .or(chosen)
             .or_else(|| ports.find_map(|port| listen(port).ok()))
             .ok_or_else(|| {
-                let message = "no service port is free at the router: raise its --service-ports";
-                unavailable(message.to_owned())
+                let allowed = self.rules.allowed;
+                let has_one = self.in_order(own).any(|port| self.is_allowed(claim, port));
+                unavailable(match has_one {
+                    true => "no service port is free at the router: raise its --service-ports".to_owned(),
+                    false => format!(
+                        "this key is for the service ports {own}, and the router has {allowed}: make a key for these (p2p-router key add NAME --role link --ports {allowed})"
+                    ),
+                })
             })
     }
 
@@ -310,6 +325,11 @@ impl Registry {
             state.asked_name.clone_from(&claim.hello.name);
             let name = self.unique(&claim.hello.name, held, port, claim.owner);
             let old = std::mem::replace(&mut state.name, name.clone());
+            if old.folded() != name.folded()
+                && let Some(is_called) = state.is_called.take()
+            {
+                is_called.cancel();
+            }
             held.rename(port, &old, &name);
         }
         Ok(())

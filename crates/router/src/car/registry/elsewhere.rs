@@ -25,8 +25,8 @@ pub(super) struct Elsewhere {
     open: BTreeMap<u16, Arc<ElsewherePort>>,
     /// Those that can't be opened here.
     closed: BTreeSet<u16>,
-    /// Those of them that are asked for by name.
-    named: BTreeMap<u16, Arc<ElsewherePort>>,
+    /// Those that are asked for by host name: by the car's name, or by the number of one that is not open here.
+    named: BTreeMap<u16, Vec<Arc<ElsewherePort>>>,
     /// Sockets of the router before this one, until the mesh has said whose they are.
     inherited: BTreeMap<u16, Arc<OpenPort>>,
     /// A router that goes or comes takes all its ports along.
@@ -49,15 +49,37 @@ impl Elsewhere {
     /// Takes a port's socket, for a car that comes here.
     pub(super) fn take(&mut self, port: u16) -> Option<Arc<OpenPort>> {
         self.closed.remove(&port);
-        if let Some(named) = self.named.remove(&port) {
-            named.closed.cancel();
-        }
+        self.retain_named(port, |_| false);
         match self.open.remove(&port) {
             Some(elsewhere) => {
                 elsewhere.closed.cancel();
                 Some(elsewhere.open.clone())
             }
             None => self.inherited.remove(&port),
+        }
+    }
+
+    /// What is at this port for callers who ask for it by this name, or by number.
+    fn named(&mut self, port: u16, name: Option<LinkName>) -> Arc<ElsewherePort> {
+        let named = self.named.entry(port).or_default();
+        if let Some(known) = named.iter().find(|known| known.name == name) {
+            return known.clone();
+        }
+        let new = Arc::new(ElsewherePort::new(OpenPort::new(port, None), name));
+        named.push(new.clone());
+        new
+    }
+
+    /// Ends what goes to this port by a host name, but by these.
+    fn retain_named(&mut self, port: u16, is_kept: impl Fn(&Option<LinkName>) -> bool) {
+        let Some(named) = self.named.get_mut(&port) else {
+            return;
+        };
+        for ended in named.extract_if(.., |named| !is_kept(&named.name)) {
+            ended.closed.cancel();
+        }
+        if named.is_empty() {
+            self.named.remove(&port);
         }
     }
 
@@ -82,41 +104,57 @@ pub(crate) enum Occupant {
     Elsewhere(Arc<ElsewherePort>),
 }
 
+impl Occupant {
+    /// Returns the service port.
+    pub(crate) fn port(&self) -> u16 {
+        match self {
+            Self::Here(car) => car.port,
+            Self::Elsewhere(port) => port.open.port,
+        }
+    }
+}
+
+impl Held {
+    fn occupant(&self, port: u16) -> Option<Occupant> {
+        if let Some(car) = self.cars.get(&port) {
+            return Some(Occupant::Here(car.clone()));
+        }
+        let elsewhere = self.elsewhere.open.get(&port)?;
+        Some(Occupant::Elsewhere(elsewhere.clone()))
+    }
+}
+
 impl Registry {
     /// Whom a request on this port is for now. `None`: the port closes.
     pub(crate) fn occupant(&self, port: u16) -> Option<Occupant> {
-        let held = self.held.lock();
-        if let Some(car) = held.cars.get(&port) {
-            return Some(Occupant::Here(car.clone()));
-        }
-        let elsewhere = held.elsewhere.open.get(&port)?;
-        Some(Occupant::Elsewhere(elsewhere.clone()))
+        self.held.lock().occupant(port)
     }
 
     /// The same, also if the port is open at its holder alone.
     pub(crate) fn occupant_anywhere(&self, port: u16) -> Option<Occupant> {
-        self.occupant(port).or_else(|| {
+        self.find(&mut self.held.lock(), port, None)
+    }
+
+    fn find(&self, held: &mut Held, port: u16, name: Option<&LinkName>) -> Option<Occupant> {
+        let is_meant = |it: &Occupant| name.is_none() || matches!(it, Occupant::Here(_));
+        held.occupant(port).filter(is_meant).or_else(|| {
             let there = self.rules.mesh.as_ref()?.holder_elsewhere(port)?;
             let is_open = there.record.state != HeldState::Kept;
-            is_open.then(|| {
-                let mut held = self.held.lock();
-                let named = held
-                    .elsewhere
-                    .named
-                    .entry(port)
-                    .or_insert_with(|| Arc::new(ElsewherePort::new(OpenPort::new(port, None))));
-                Occupant::Elsewhere(named.clone())
-            })
+            is_open.then(|| Occupant::Elsewhere(held.elsewhere.named(port, name.cloned())))
         })
     }
 
-    /// The ports of the cars that have this name, here and at other routers. There may be several after
+    /// The cars that have this name, here and at other routers, by their ports. There may be several after
     /// routers have met that could not ask each other.
-    pub(crate) fn ports_named(&self, name: &LinkName) -> BTreeSet<u16> {
-        let here = self.held.lock().names.get(&name.folded()).copied();
+    pub(crate) fn named(&self, name: &LinkName) -> BTreeMap<u16, Occupant> {
+        let (held, name) = (&mut self.held.lock(), &name.folded());
+        let here = held.names.get(name).copied();
         let mesh = self.rules.mesh.as_ref();
         let anywhere = mesh.map(|mesh| mesh.ports_named(name));
-        anywhere.into_iter().flatten().chain(here).collect()
+        let ports: BTreeSet<u16> = anywhere.into_iter().flatten().chain(here).collect();
+        let ports = ports.into_iter();
+        let found = ports.filter_map(|port| Some((port, self.find(held, port, Some(name))?)));
+        found.collect()
     }
 
     /// Does what has to be done after the holder of a port may have changed. Returns the port if it is to be
@@ -153,17 +191,18 @@ impl Registry {
             }
             return None;
         }
-        if held.elsewhere.open.contains_key(&port) {
+        let called = Some(there.record.name.folded());
+        let is_open = held.elsewhere.open.contains_key(&port);
+        (held.elsewhere).retain_named(port, |name| *name == called || name.is_none() && !is_open);
+        if is_open {
             return None;
         }
         let open = open.or_else(|| held.elsewhere.inherited.remove(&port));
         match open.map_or_else(|| self.open_elsewhere(&held, port), Ok) {
             Ok(open) => {
-                let elsewhere = Arc::new(ElsewherePort::new(open.clone()));
+                let elsewhere = Arc::new(ElsewherePort::new(open.clone(), None));
                 held.elsewhere.closed.remove(&port);
-                if let Some(named) = held.elsewhere.named.remove(&port) {
-                    named.closed.cancel();
-                }
+                held.elsewhere.retain_named(port, Option::is_some);
                 held.elsewhere.open.insert(port, elsewhere);
                 Some(open)
             }

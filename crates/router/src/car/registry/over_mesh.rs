@@ -13,7 +13,7 @@ use super::claim::{Claim, Granted, MeshGrant, Refused, unavailable};
 use crate::car::saved_ports::{PortState, SavedPort};
 use crate::car::{Car, State};
 use crate::mesh::record::{HeldState, LinkStamp, PortRecord};
-use crate::mesh::{ClaimRefused, GrantedPort, Mesh, PortClaim};
+use crate::mesh::{ClaimRefused, Mesh, PortClaim};
 use crate::net::client_net::QuotaOwner;
 
 /// Most ports that are tried for an inner that asks for any.
@@ -87,13 +87,11 @@ impl Registry {
             return Ok((port, None));
         }
         self.check_quota(claim.owner, port, &held)?;
-        if port != 0 && (held.elsewhere.has(port) || mesh.holder_elsewhere(port).is_some()) {
+        let is_elsewhere = |port| held.elsewhere.has(port) || mesh.is_elsewhere(port);
+        if port != 0 && is_elsewhere(port) {
             return Ok((port, None));
         }
-        let is_free = |port: u16| {
-            let is_elsewhere = held.elsewhere.has(port) || mesh.holder_elsewhere(port).is_some();
-            !refused.contains(&port) && !is_elsewhere
-        };
+        let is_free = |port| !refused.contains(&port) && !is_elsewhere(port);
         let (port, listener) = self.open(claim, &held, is_free)?;
         Ok((port, listener))
     }
@@ -131,12 +129,9 @@ impl Registry {
         saved
     }
 
-    /// Tells the mesh what is here of a car, with the grant of a new link.
-    pub(super) fn tell(&self, car: &Car, state: &mut State, granted: Option<&GrantedPort>) {
+    /// Tells the mesh what is here of a car.
+    pub(super) fn tell(&self, car: &Car, state: &mut State) {
         let Some(mesh) = &self.rules.mesh else { return };
-        if let Some(granted) = granted {
-            state.told = (granted.held_since, Some(granted.stamp));
-        }
         if state.told.0 == 0 {
             state.told.0 = self.now_in_mesh();
         }
@@ -174,7 +169,7 @@ impl Registry {
     /// Keeps a port whose router is gone for the key that had it there.
     pub(crate) fn adopt(&self, record: &PortRecord) {
         let mut held = self.held.lock();
-        let is_elsewhere = |mesh: &Arc<Mesh>| mesh.holder_elsewhere(record.port).is_some();
+        let is_elsewhere = |mesh: &Arc<Mesh>| mesh.is_elsewhere(record.port);
         if held.cars.contains_key(&record.port) || self.rules.mesh.iter().any(is_elsewhere) {
             return;
         }

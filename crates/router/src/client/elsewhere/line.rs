@@ -7,11 +7,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
-use hyper::header::{self, HeaderValue};
+use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::{Request, Response, StatusCode};
 use p2p_shared::bounded::Text;
 use p2p_shared::net::transport::Transport;
-use p2p_shared::protocol::{ADMIN_PATH, ConsoleToRouter, RouterToConsole, SUBPROTOCOL};
+use p2p_shared::protocol::{ADMIN_PATH, ConsoleToRouter, RouterToConsole, SUBPROTOCOL, SessionId};
 use p2p_shared::text::Escaped;
 use p2p_shared::timing;
 use p2p_shared::websocket::{MessageSocket, ReadAhead, SocketEvent, WebSocketError};
@@ -26,28 +26,37 @@ use crate::link::end::closed_by;
 use crate::mesh::Member;
 use crate::mesh::hop::headers::{MAIN_PORT, PassedOn};
 use crate::mesh::hop::{self, Exchange, Passed, Upload};
+use crate::net::client_net::QuotaOwner;
 use crate::net::write_timeout::WriteTimeout;
 
 /// Most messages that wait for the console.
 const HEARD: usize = 64;
+/// Why a key gets no further line.
+pub(crate) const TOO_MANY_LINES: &str =
+    "this key has as many consoles at other routers as there may be for the limit of open files";
 /// Most bytes of another router's refusal.
 const REFUSAL: usize = 1024;
 
 type Socket = MessageSocket<ReadAhead<WriteTimeout<Transport>>, ConsoleToRouter, RouterToConsole>;
 
 /// Who asks: the same at each router.
-pub(super) struct Origin {
+pub(crate) struct Origin {
     pub context: Arc<Context>,
+    /// The console's session here.
+    pub session: SessionId,
     pub caller: SocketAddr,
-    /// The console's key, for the other routers to judge.
-    pub authorization: Option<HeaderValue>,
+    pub owner: QuotaOwner,
+    /// The header with the console's key, or with the cookie of a page, for the other routers to judge.
+    pub credential: Option<(HeaderName, HeaderValue)>,
+    /// True if it came over TLS, upon which the cookie's name depends.
+    pub is_tls: bool,
     pub software: Text,
     pub readonly: bool,
 }
 
 /// A message from another router over a line, or the line's end.
 #[derive(Debug)]
-pub(super) enum Heard {
+pub(super) enum LineEvent {
     Message(Box<RouterToConsole>),
     /// The last.
     Ended(LineEnd),
@@ -80,7 +89,7 @@ impl From<WebSocketError> for LineEnd {
 #[derive(Debug)]
 pub(super) struct Line {
     orders: Arc<Orders>,
-    pub heard: mpsc::Receiver<Heard>,
+    pub heard: mpsc::Receiver<LineEvent>,
 }
 
 impl Line {
@@ -92,7 +101,7 @@ impl Line {
         shutdown.spawn(async move {
             let end = run(&origin, &to, &asked, &hears).await;
             // Whoever has dropped the line does not ask why.
-            let _ = hears.send(Heard::Ended(end)).await;
+            let _ = hears.send(LineEvent::Ended(end)).await;
         });
         Self { orders, heard }
     }
@@ -109,7 +118,18 @@ impl Drop for Line {
     }
 }
 
-async fn run(origin: &Origin, to: &Member, asked: &Orders, hears: &mpsc::Sender<Heard>) -> LineEnd {
+async fn run(
+    origin: &Origin,
+    to: &Member,
+    asked: &Orders,
+    hears: &mpsc::Sender<LineEvent>,
+) -> LineEnd {
+    let Some(_permit) = origin.context.quotas.lines.take(origin.owner) else {
+        return LineEnd {
+            why: TOO_MANY_LINES.to_owned(),
+            is_refused: true,
+        };
+    };
     let connected = tokio::select! {
         connected = connect(origin, to) => connected,
         () = hears.closed() => return LineEnd::lost(""),
@@ -137,11 +157,12 @@ async fn connect(origin: &Origin, to: &Member) -> Result<(Socket, Exchange), Lin
         return Err(LineEnd::lost("there is no mesh"));
     };
     let passed_on = PassedOn {
+        name: None,
         port: MAIN_PORT,
         caller: origin.caller,
         run: origin.context.next_run(),
         begun: timing::now(),
-        is_tls: true,
+        is_tls: origin.is_tls,
         is_over: false,
     };
     let upload = Arc::new(Upload::empty());
@@ -150,7 +171,9 @@ async fn connect(origin: &Origin, to: &Member) -> Result<(Socket, Exchange), Lin
     let (mut response, exchange) = match passing.await {
         Passed::Answer(response, exchange) => (response, exchange),
         Passed::Unreachable(why) => return Err(LineEnd::lost(why.to_string())),
-        Passed::NotThere => return Err(LineEnd::lost("it is of a version before this one")),
+        Passed::NotThere | Passed::OtherName => {
+            return Err(LineEnd::lost("it is of an older version"));
+        }
         Passed::NotAgain | Passed::Lost => return Err(LineEnd::lost("the connection was lost")),
     };
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
@@ -182,8 +205,7 @@ fn request(origin: &Origin, to: &Member) -> Request<()> {
     }
     let key = HeaderValue::try_from(generate_key());
     headers.extend(key.map(|key| (header::SEC_WEBSOCKET_KEY, key)));
-    let authorization = origin.authorization.clone();
-    headers.extend(authorization.map(|value| (header::AUTHORIZATION, value)));
+    headers.extend(origin.credential.clone());
     request
 }
 
@@ -203,7 +225,7 @@ async fn refused(response: Response<Incoming>) -> LineEnd {
 async fn pass(
     socket: &mut Socket,
     asked: &Orders,
-    hears: &mpsc::Sender<Heard>,
+    hears: &mpsc::Sender<LineEvent>,
 ) -> Result<(), LineEnd> {
     let mut waits = None;
     loop {
@@ -224,7 +246,7 @@ async fn pass(
                     return Err(LineEnd::lost("it is going down"));
                 }
                 SocketEvent::Message(message) => {
-                    let sent = hears.try_send(Heard::Message(Box::new(message)));
+                    let sent = hears.try_send(LineEvent::Message(Box::new(message)));
                     waits = sent.err().map(TrySendError::into_inner);
                 }
                 SocketEvent::Closed(reason) => {

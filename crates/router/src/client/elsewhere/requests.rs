@@ -3,19 +3,24 @@
 
 use p2p_shared::bounded::{List, Text};
 use p2p_shared::protocol::{
-    ConsoleToRouter, DriveCommand, RefusedReason, RouterToConsole, RunAnswer, SendEvent,
+    ConsoleToRouter, DriveCommand, OutputPiece, PastSource, PressId, RefusedReason,
+    RouterToConsole, RunAnswer, SendEvent,
 };
+use p2p_shared::timing;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use super::{CarsElsewhere, LATE, NO_SESSION};
+use super::away::KnownMesh;
+use super::merge::stop;
+use super::{ANSWERS, CarsElsewhere};
 use crate::mesh::id::Start;
-use crate::mesh::record::HeldState;
 
 /// Most requests of a console that await answers of other routers.
 const OPEN: usize = 1024;
 
 /// Why a router that drains passes no run on.
 const DRAINING: &str = "this router is going down: nothing was done; try again at another";
+const TAKEN: &str = "this console has a request of that number, or too many, at another router";
+const FULL: &str = "the way to its router is full: this was not done; try again in a moment";
 
 /// A request that another router has.
 #[derive(Debug)]
@@ -28,10 +33,13 @@ pub(super) struct OpenRequest {
 enum Kind {
     /// A run. This router waits for it as it goes down, as for its own.
     Send {
+        /// The message, of a stop: it goes on with its car.
+        stop: Option<Box<ConsoleToRouter>>,
         _token: Option<TaskTrackerToken>,
     },
     List,
     Ask,
+    Past,
 }
 
 impl CarsElsewhere {
@@ -52,75 +60,72 @@ impl CarsElsewhere {
             ConsoleToRouter::Send { service_port, .. }
             | ConsoleToRouter::ListCommands { service_port, .. }
             | ConsoleToRouter::AskRun { service_port, .. }
+            | ConsoleToRouter::AskPast { service_port, .. }
             | ConsoleToRouter::Control { service_port, .. }
             | ConsoleToRouter::Drive { service_port, .. } => *service_port,
             ConsoleToRouter::Hello { .. }
             | ConsoleToRouter::Watch { .. }
             | ConsoleToRouter::Again => return Some(message),
         };
-        let Some(router) = self.router_of(port) else {
+        if !self.ports.contains(port) {
             return Some(message);
-        };
-        let is_stop = self.is_stop(&message);
-        let is_draining = self.origin.context.shutdown.draining.is_cancelled();
-        if is_draining && !is_stop && matches!(message, ConsoleToRouter::Send { .. }) {
-            self.refuse(&message, DRAINING.to_owned());
-            return None;
         }
-        if let Some((request, kind)) = self.kind(&message) {
+        let here = self.mesh.start();
+        let place = (self.feed).place(port, &KnownMesh(&self.mesh, &self.routers));
+        if message == stop(port) {
+            let at = place.unwrap_or(here);
+            self.feed.stopped(port, at, timing::now());
+        }
+        match place.filter(|place| *place != here) {
+            Some(router) => self.pass_to(router, port, message),
+            None => return Some(message),
+        }
+        None
+    }
+
+    /// Passes a message on to this router, about the car with this port, or refuses it.
+    fn pass_to(&mut self, router: Start, port: u16, message: ConsoleToRouter) {
+        let is_stop = self.is_stop(&message);
+        let shutdown = &self.origin.context.shutdown;
+        let is_draining = shutdown.draining.is_cancelled();
+        let open = match &message {
+            ConsoleToRouter::Send { .. } if is_draining && !is_stop => {
+                return self.refuse(&message, DRAINING.to_owned());
+            }
+            ConsoleToRouter::Send {
+                request, arguments, ..
+            } => {
+                let is_plain = is_stop && arguments.is_empty();
+                let stop = is_plain.then(|| Box::new(message.clone()));
+                let _token = (!is_draining).then(|| shutdown.open_runs.token());
+                Some((*request, Kind::Send { stop, _token }))
+            }
+            ConsoleToRouter::ListCommands { request, .. } => Some((*request, Kind::List)),
+            ConsoleToRouter::AskRun { request, .. } => Some((*request, Kind::Ask)),
+            ConsoleToRouter::AskPast { request, .. } => Some((*request, Kind::Past)),
+            _ => None,
+        };
+        let number = open.as_ref().map(|(request, _)| *request);
+        if let Some((request, kind)) = open {
             let most = if is_stop { 2 * OPEN } else { OPEN };
             if self.requests.contains_key(&request) || self.requests.len() >= most {
-                let why =
-                    "this console has a request of that number, or too many, at another router";
-                self.refuse(&message, why.to_owned());
-                return None;
+                return self.refuse(&message, TAKEN.to_owned());
             }
             self.requests.insert(request, OpenRequest { router, kind });
         }
         if let Some(message) = self.send(router, message) {
-            if let Some((request, _)) = self.kind(&message) {
+            if let Some(request) = number {
                 self.requests.remove(&request);
             }
             let why = self.why_not(port, router);
             self.refuse(&message, why);
         }
-        None
-    }
-
-    /// The router that has this car, if it is another. The directory says so, which knows of a car that came here
-    /// while news of it from there were on the way; what the console was told counts only if it knows nothing.
-    fn router_of(&self, port: u16) -> Option<Start> {
-        if !self.ports.contains(port) {
-            return None;
-        }
-        let there = self.mesh.holder_elsewhere(port);
-        let there = there.filter(|it| it.record.state != HeldState::Kept);
-        if let Some(there) = there {
-            return Some(there.member.start);
-        }
-        if self.origin.context.registry.car(port).is_some() {
-            return None;
-        }
-        self.cars.get(&port).map(|car| car.router)
-    }
-
-    fn kind(&self, message: &ConsoleToRouter) -> Option<(u64, Kind)> {
-        let shutdown = &self.origin.context.shutdown;
-        let is_awaited = !shutdown.draining.is_cancelled();
-        Some(match message {
-            ConsoleToRouter::Send { request, .. } => {
-                let _token = is_awaited.then(|| shutdown.open_runs.token());
-                (*request, Kind::Send { _token })
-            }
-            ConsoleToRouter::ListCommands { request, .. } => (*request, Kind::List),
-            ConsoleToRouter::AskRun { request, .. } => (*request, Kind::Ask),
-            _ => return None,
-        })
     }
 
     /// Sends a message to a router. Returns it if the console has no line there, or one without room.
-    fn send(&mut self, to: Start, message: ConsoleToRouter) -> Option<ConsoleToRouter> {
-        let router = self.routers.get(&to).filter(|it| it.session != NO_SESSION);
+    pub(super) fn send(&mut self, to: Start, message: ConsoleToRouter) -> Option<ConsoleToRouter> {
+        let is_early = matches!(message, ConsoleToRouter::Watch { .. });
+        let router = (self.routers.get(&to)).filter(|it| it.is_reached || is_early);
         let Some(line) = router.and_then(|router| router.line.as_ref()) else {
             return Some(message);
         };
@@ -134,36 +139,20 @@ impl CarsElsewhere {
             }
             _ => return line.orders().push(message),
         };
+        let why = "it was not sent yet when the car was stopped";
         for press in dropped {
-            self.answer(RouterToConsole::Refused {
-                reason: RefusedReason::Offline,
-                press: Some(press),
-                message: Text::new("it was not sent yet when the car was stopped".to_owned()),
-            });
+            self.answers.push_back(refused(Some(press), why));
         }
         None
     }
 
-    /// Tells an answer of this or of another router.
-    pub(super) fn answer(&mut self, message: RouterToConsole) {
-        if let RouterToConsole::Tick { service_port, .. } = &message {
-            let port = *service_port;
-            self.answers.retain(
-                |old| !matches!(old, RouterToConsole::Tick { service_port, .. } if *service_port == port),
-            );
-        }
-        self.answers.push_back(message);
-    }
-
     /// Why nothing can be asked of this car.
     fn why_not(&self, port: u16, router: Start) -> String {
-        let is_reached = (self.routers.get(&router))
-            .is_some_and(|it| it.line.is_some() && it.session != NO_SESSION);
-        if is_reached {
-            return "the way to its router is full: this was not done; try again in a moment"
-                .to_owned();
+        let mesh = KnownMesh(&self.mesh, &self.routers);
+        if mesh.is_reached(router) {
+            return FULL.to_owned();
         }
-        let why = (self.mesh.holder_elsewhere(port)).map(|there| self.why_lost(&there));
+        let why = (self.mesh.holder_elsewhere(port)).map(|there| mesh.why(&there));
         let why = why.unwrap_or_else(|| "its router is not reached".to_owned());
         format!("{why}: nothing was done; try again in a moment")
     }
@@ -172,97 +161,153 @@ impl CarsElsewhere {
     /// that the car's router is lost.
     /// A console that does not read gets no answer.
     fn refuse(&mut self, message: &ConsoleToRouter, why: String) {
-        if self.answers.len() >= LATE {
+        if self.answers.len() >= ANSWERS {
             return;
         }
-        let offline = RefusedReason::Offline;
-        let why = Text::new(why);
-        let refused = |press| RouterToConsole::Refused {
-            reason: offline,
-            press,
-            message: why.clone(),
-        };
-        match message {
+        let press = match message {
             ConsoleToRouter::Send { request, .. } => {
-                self.answers.push_back(RouterToConsole::SendEvent {
-                    request: *request,
-                    event: SendEvent::Refused {
-                        refusal: None,
-                        reason: Some(offline),
-                        message: why,
-                    },
-                });
-            }
-            ConsoleToRouter::ListCommands { request, .. } => {
-                self.answers.push_back(refused(None));
-                self.answers.push_back(no_commands(*request));
-            }
-            ConsoleToRouter::AskRun { request, .. } => self.answers.push_back(away(*request)),
-            ConsoleToRouter::Drive { command, .. } => {
-                let press = match command {
-                    DriveCommand::Press { press, .. } => Some(*press),
-                    DriveCommand::Stop => None,
-                    DriveCommand::Renew { .. } | DriveCommand::Release(_) => return,
+                let event = SendEvent::Refused {
+                    refusal: None,
+                    reason: Some(RefusedReason::Offline),
+                    message: Text::new(why),
                 };
-                self.answers.push_back(refused(press));
+                return self.answers.push_back(send_event(*request, event));
             }
-            _ => self.answers.push_back(refused(None)),
+            ConsoleToRouter::AskRun { request, .. } => {
+                return self.answers.push_back(away(*request));
+            }
+            ConsoleToRouter::AskPast { request, .. } => {
+                return self.answers.push_back(no_past(*request));
+            }
+            ConsoleToRouter::Drive { command, .. } => match command {
+                DriveCommand::Press { press, .. } => Some(*press),
+                DriveCommand::Stop => None,
+                DriveCommand::Renew { .. } | DriveCommand::Release(_) => return,
+            },
+            _ => None,
+        };
+        self.answers.push_back(refused(press, &why));
+        if let ConsoleToRouter::ListCommands { request, .. } = message {
+            self.answers.push_back(no_commands(*request));
         }
     }
 
-    /// Forgets a request whose last answer this is.
-    pub(super) fn answered(&mut self, message: &RouterToConsole) {
-        let request = match message {
-            RouterToConsole::SendEvent {
-                request,
-                event: SendEvent::Finished { .. } | SendEvent::Refused { .. } | SendEvent::Lost,
+    /// Takes in an answer of another router. A stop that it refuses, as it does not have the car any more, goes on to
+    /// the one that has it.
+    pub(super) fn answered(&mut self, from: Start, message: RouterToConsole) {
+        let offline = Some(RefusedReason::Offline);
+        match &message {
+            RouterToConsole::Refused {
+                reason: RefusedReason::Offline,
+                press: None,
+                ..
+            } => {
+                let mesh = KnownMesh(&self.mesh, &self.routers);
+                if let Some((port, place)) = self.feed.stop_refused(from, &mesh) {
+                    return self.go_on(place, port, stop(port));
+                }
             }
-            | RouterToConsole::Commands {
+            RouterToConsole::SendEvent { request, event } => {
+                let is_over = matches!(
+                    event,
+                    SendEvent::Finished { .. } | SendEvent::Refused { .. } | SendEvent::Lost
+                );
+                let open = is_over.then(|| self.requests.remove(request)).flatten();
+                if let SendEvent::Refused { reason, .. } = event
+                    && *reason == offline
+                    && let Some(Kind::Send {
+                        stop: Some(stop), ..
+                    }) = open.map(|open| open.kind)
+                    && let ConsoleToRouter::Send { service_port, .. } = &*stop
+                {
+                    let port = *service_port;
+                    let mesh = KnownMesh(&self.mesh, &self.routers);
+                    if let Some(place) = self.feed.place(port, &mesh).filter(|it| *it != from) {
+                        return self.go_on(place, port, *stop);
+                    }
+                }
+            }
+            RouterToConsole::Commands {
                 request,
                 more: false,
                 ..
             }
-            | RouterToConsole::Run { request, .. } => request,
-            _ => return,
-        };
-        self.requests.remove(request);
+            | RouterToConsole::Past {
+                request,
+                more: false,
+                ..
+            }
+            | RouterToConsole::Run { request, .. } => {
+                self.requests.remove(request);
+            }
+            RouterToConsole::Tick { service_port, .. } => {
+                let port = *service_port;
+                (self.answers).retain(|old| !matches!(old, RouterToConsole::Tick { service_port, .. } if *service_port == port));
+            }
+            _ => {}
+        }
+        self.answers.push_back(message);
+    }
+
+    fn go_on(&mut self, place: Start, port: u16, message: ConsoleToRouter) {
+        match place == self.mesh.start() {
+            true => self.feed.ask_here(message),
+            false => self.pass_to(place, port, message),
+        }
     }
 
     /// Ends the requests that a router has, which is lost.
     pub(super) fn requests_lost(&mut self, router: Start) {
-        let lost = self
-            .requests
-            .extract_if(.., |_, open| open.router == router);
+        let lost = (self.requests).extract_if(.., |_, open| open.router == router);
         for (request, open) in lost {
             self.answers.push_back(match open.kind {
-                Kind::Send { .. } => RouterToConsole::SendEvent {
-                    request,
-                    event: SendEvent::Lost,
-                },
+                Kind::Send { .. } => send_event(request, SendEvent::Lost),
                 Kind::List => no_commands(request),
                 Kind::Ask => away(request),
+                Kind::Past => no_past(request),
             });
         }
     }
 
     /// Returns true if this is a run of the stop command of a car elsewhere.
     pub(crate) fn is_stop(&self, message: &ConsoleToRouter) -> bool {
-        let ConsoleToRouter::Send {
-            service_port,
-            command,
-            ..
-        } = message
-        else {
-            return false;
-        };
-        (self.cars.get(service_port)).is_some_and(|car| car.stop == *command)
+        match message {
+            ConsoleToRouter::Send {
+                service_port,
+                command,
+                ..
+            } => self.feed.is_stop(*service_port, command),
+            _ => false,
+        }
     }
+}
+
+fn refused(press: Option<PressId>, why: &str) -> RouterToConsole {
+    RouterToConsole::Refused {
+        reason: RefusedReason::Offline,
+        press,
+        message: Text::new(why.to_owned()),
+    }
+}
+
+fn send_event(request: u64, event: SendEvent) -> RouterToConsole {
+    RouterToConsole::SendEvent { request, event }
 }
 
 fn no_commands(request: u64) -> RouterToConsole {
     RouterToConsole::Commands {
         request,
         commands: List::default(),
+        more: false,
+    }
+}
+
+/// The end of an answer of which nothing more comes.
+fn no_past(request: u64) -> RouterToConsole {
+    RouterToConsole::Past {
+        request,
+        source: PastSource::Car,
+        lines: OutputPiece::default(),
         more: false,
     }
 }

@@ -2,10 +2,12 @@
 //! and what became of a run.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use bytes::Bytes;
 use p2p_shared::bounded::List;
 use p2p_shared::names::RunId;
-use p2p_shared::protocol::{RefusedReason, RouterToConsole, RunAnswer};
+use p2p_shared::protocol::{OutputPiece, PastSource, RefusedReason, RouterToConsole, RunAnswer};
 
 use crate::car::Refused;
 use crate::client::task::{Console, refusal};
@@ -30,6 +32,7 @@ const TOO_MUCH_UNREAD: &str =
 pub(super) enum Answer {
     Message(Box<RouterToConsole>),
     Commands(UnreadList),
+    Past(UnreadPast),
 }
 
 impl Answer {
@@ -66,7 +69,85 @@ impl UnreadList {
     }
 }
 
+/// Rest of an answer about the past.
+#[derive(Debug)]
+pub(super) struct UnreadPast {
+    request: u64,
+    /// The lines of each source that are not sent yet.
+    left: Vec<(PastSource, Bytes)>,
+    /// Counts the lines until the last message is sent.
+    _permit: Option<QuotaPermit>,
+}
+
+impl UnreadPast {
+    /// Makes the next message. Returns also whether more come.
+    fn next(&mut self) -> (RouterToConsole, bool) {
+        let (source, lines) = match self.left.first_mut() {
+            // No character is cut in two.
+            Some((source, bytes)) => (*source, OutputPiece::lines_from(bytes)),
+            None => (PastSource::Car, OutputPiece::default()),
+        };
+        self.left.retain(|(_, bytes)| !bytes.is_empty());
+        let (request, more) = (self.request, !self.left.is_empty());
+        let message = RouterToConsole::Past {
+            request,
+            source,
+            lines,
+            more,
+        };
+        (message, more)
+    }
+}
+
 impl Console<'_> {
+    /// Answers with what the car remembers, and with what the router's log has, if that is wanted. A console that
+    /// waits for many answers gets an empty one.
+    pub(super) fn on_ask_past(
+        &mut self,
+        request: u64,
+        service_port: u16,
+        last: Duration,
+        log: bool,
+    ) {
+        if !self.may_ask() {
+            let left = Vec::new();
+            return self.queue(vec![Answer::Past(UnreadPast {
+                request,
+                left,
+                _permit: None,
+            })]);
+        }
+        let car = self.guard.car(service_port);
+        let name = car.as_ref().map(|car| car.name()).filter(|_| log);
+        let link = car.and_then(|car| car.link_with_past());
+        let (quota, owner) = (self.context.quotas.unread.clone(), self.permit.owner());
+        let log = self.context.own_log.clone();
+        let asking = async move {
+            let car = async {
+                match &link {
+                    Some(link) => link.ask_past(last).await.unwrap_or_default(),
+                    None => Bytes::new(),
+                }
+            };
+            let router = async {
+                match name {
+                    Some(name) => log.of_car(name, last).await,
+                    None => Bytes::new(),
+                }
+            };
+            let (car, router) = tokio::join!(car, router);
+            let permit = quota.take_sized(owner, car.len() + router.len());
+            let mut left = vec![(PastSource::Router, router), (PastSource::Car, car)];
+            left.retain(|(_, bytes)| !bytes.is_empty() && permit.is_some());
+            vec![Answer::Past(UnreadPast {
+                request,
+                left,
+                _permit: permit,
+            })]
+        };
+        self.answers.push(Box::pin(asking));
+    }
+
     pub(super) fn on_list_commands(&mut self, request: u64, service_port: u16) {
         match self.link_to_ask(service_port) {
             Some(link) => {
@@ -113,6 +194,13 @@ impl Console<'_> {
     pub(super) fn next_answer(&mut self) -> Option<RouterToConsole> {
         match self.unread.pop_front()? {
             Answer::Message(message) => Some(*message),
+            Answer::Past(mut past) => {
+                let (message, more) = past.next();
+                if more {
+                    self.unread.push_front(Answer::Past(past));
+                }
+                Some(message)
+            }
             Answer::Commands(mut list) => {
                 let (message, more) = list.next();
                 if more {
@@ -125,9 +213,12 @@ impl Console<'_> {
 
     /// Returns the link of this car, if another question may be asked now.
     fn link_to_ask(&self, service_port: u16) -> Option<LinkHandle> {
-        let may_ask = self.answers.len() < OPEN && self.unread.len() < WAITING;
         let car = self.guard.car(service_port)?;
-        car.link().filter(|_| may_ask)
+        car.link().filter(|_| self.may_ask())
+    }
+
+    fn may_ask(&self) -> bool {
+        self.answers.len() < OPEN && self.unread.len() < WAITING
     }
 }
 

@@ -2,6 +2,7 @@
 //! car.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use p2p_shared::protocol::{
@@ -18,6 +19,9 @@ use crate::net::quota::QuotaPermit;
 use crate::run::NewRun;
 use crate::run::error::RunError;
 
+/// Longest past that a console may ask for: a week.
+const LONGEST_PAST_MS: u64 = 7 * 24 * 3600 * 1000;
+
 impl Console<'_> {
     pub(super) fn on_message(&mut self, message: ConsoleToRouter) -> Result<(), ClientEnd> {
         if self.is_too_much(&message) {
@@ -28,15 +32,20 @@ impl Console<'_> {
             Some(elsewhere) => elsewhere.pass(message),
             None => Some(message),
         };
-        let Some(message) = message else {
-            return Ok(());
-        };
         match message {
-            ConsoleToRouter::Again if self.via.is_some() => self.take_new_snapshot(0),
-            ConsoleToRouter::Again => {
+            Some(ConsoleToRouter::Again) if self.via.is_none() => {
                 let why = "only another router asks for all again".to_owned();
-                return Err(ClientEnd::Refused(why));
+                Err(ClientEnd::Refused(why))
             }
+            Some(message) => self.do_here(message),
+            None => Ok(()),
+        }
+    }
+
+    /// Does what is asked of this router.
+    pub(super) fn do_here(&mut self, message: ConsoleToRouter) -> Result<(), ClientEnd> {
+        match message {
+            ConsoleToRouter::Again => self.take_new_snapshot(0),
             ConsoleToRouter::Hello { .. } => {
                 let why = "the console said hello twice".to_owned();
                 return Err(ClientEnd::Refused(why));
@@ -73,6 +82,15 @@ impl Console<'_> {
                 service_port,
                 run,
             } => self.on_ask_run(request, service_port, run),
+            ConsoleToRouter::AskPast {
+                request,
+                service_port,
+                last_ms,
+                log,
+            } => {
+                let last = Duration::from_millis(last_ms.min(LONGEST_PAST_MS));
+                self.on_ask_past(request, service_port, last, log);
+            }
             ConsoleToRouter::Watch { service_port } => {
                 // A console that may not drive needs no ticks.
                 self.watched = self.guard.watch(service_port);

@@ -64,6 +64,7 @@ struct Nobody;
 impl LinkObserver for Nobody {
     fn on_tick(&self, _: u64) {}
     fn on_round_trip(&self, _: Duration) {}
+    fn on_silence(&self, _: LinkId, _: Duration) {}
     fn on_motion(&self, _: LinkId, _: MotionEvent, _: bool) {}
     fn on_camera(&self, _: LinkId, _: CameraState) {}
     fn on_late_press(&self, _: PressId) {}
@@ -88,6 +89,7 @@ fn hello() -> LinkHello {
         },
         camera: false,
         dial: 0,
+        past: false,
     }
 }
 
@@ -134,6 +136,7 @@ fn welcome() -> RouterToInner {
         name: "car".parse().unwrap(),
         service_port: 9000,
         media: None,
+        host: None,
     }
 }
 
@@ -177,6 +180,7 @@ struct Stopping(LinkHandle, Arc<AtomicUsize>);
 impl LinkObserver for Stopping {
     fn on_tick(&self, _: u64) {}
     fn on_round_trip(&self, _: Duration) {}
+    fn on_silence(&self, _: LinkId, _: Duration) {}
     fn on_motion(&self, _: LinkId, _: MotionEvent, _: bool) {}
     fn on_camera(&self, _: LinkId, _: CameraState) {
         if self.1.fetch_add(1, Ordering::Relaxed) == 0 {

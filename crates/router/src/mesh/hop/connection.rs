@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper::header::{self, HeaderValue};
@@ -20,6 +21,7 @@ use super::upload::UploadBody;
 use super::way::Way;
 use crate::mesh::id::Start;
 use crate::mesh::{MemberAddress, Mesh};
+use crate::ops::shutdown::own;
 
 /// Time for a kept connection to be ready for another request.
 const READY: Duration = Duration::from_millis(100);
@@ -93,10 +95,10 @@ async fn dial(mesh: &Mesh, start: Start, way: &Way, heard: Arc<LastHeard>) -> io
     let (sender, connection) = http1::handshake(TokioIo::new(stream))
         .await
         .map_err(io::Error::other)?;
-    let task = tokio::spawn(async move {
+    let task = tokio::spawn(own(async move {
         // Whoever waits for an answer hears of an error.
         let _ = connection.with_upgrades().await;
-    });
+    }));
     Ok(Hop {
         sender,
         written,
@@ -109,7 +111,8 @@ async fn upgrade(address: &MemberAddress, stream: Transport) -> io::Result<(Tran
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
         .await
         .map_err(io::Error::other)?;
-    let _connection = AbortOnDropHandle::new(tokio::spawn(connection.with_upgrades()));
+    let serving = own(connection.with_upgrades().map(drop));
+    let _connection = AbortOnDropHandle::new(tokio::spawn(serving));
     let upgrade = HeaderValue::from_static(handshake::PROTOCOL);
     let request = Request::get(handshake::PATH)
         .header(header::HOST, address.to_string())

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderValue};
 use hyper::{Request, Response, StatusCode, Version};
+use p2p_shared::names::LinkName;
 use p2p_shared::net::transport::Transport;
 use tokio_tungstenite::tungstenite::handshake::client::generate_key;
 use tokio_util::sync::CancellationToken;
 
 use super::Passed;
 use super::connection::{Hop, NoAnswer};
-use super::headers::{NOT_THERE, PassedOn};
+use super::headers::{self, NOT_THERE, OTHER_NAME, PassedOn};
 use super::peer::{Peer, Unreachable};
 use super::upload::{Upload, UploadBody};
 
@@ -76,7 +77,10 @@ pub(super) async fn pass_on(
                 if upload.is_whole() {
                     peer.put(hop);
                 }
-                return Passed::NotThere;
+                return match response.headers().get(NOT_THERE) == Some(&OTHER_NAME) {
+                    true => Passed::OtherName,
+                    false => Passed::NotThere,
+                };
             }
             Some(Ok(response)) => {
                 upload.keep_nothing();
@@ -110,13 +114,13 @@ pub(crate) struct Watched {
 }
 
 /// Asks for the pictures of a car.
-pub(super) async fn watch(peer: &Arc<Peer>, port: u16) -> Option<Watched> {
+pub(super) async fn watch(peer: &Arc<Peer>, port: u16, name: Option<&LinkName>) -> Option<Watched> {
     let open = Open::new(peer);
     let silent = peer.state.lock().silent.clone();
     let asking = async {
         loop {
             let (mut hop, is_new) = peer.take(false).await.ok()?;
-            match hop.send(pictures(port)?).await {
+            match hop.send(pictures(port, name)?).await {
                 Ok(response) => return Some((hop, response)),
                 Err(NoAnswer::NotSent) if !is_new => {}
                 Err(_) => return None,
@@ -138,8 +142,8 @@ pub(super) async fn watch(peer: &Arc<Peer>, port: u16) -> Option<Watched> {
     })
 }
 
-/// The request of a member for the pictures of this port's car.
-fn pictures(port: u16) -> Option<Request<UploadBody>> {
+/// The request of a member for the pictures of this port's car, as long as it has this name.
+fn pictures(port: u16, name: Option<&LinkName>) -> Option<Request<UploadBody>> {
     let mut request = Request::new(Upload::none());
     *request.uri_mut() = format!("{PICTURES_PATH}{port}").parse().ok()?;
     let headers = request.headers_mut();
@@ -152,6 +156,7 @@ fn pictures(port: u16) -> Option<Request<UploadBody>> {
     }
     let key = HeaderValue::try_from(generate_key()).ok()?;
     headers.insert(header::SEC_WEBSOCKET_KEY, key);
+    headers::set_name(headers, name);
     Some(request)
 }
 

@@ -7,15 +7,22 @@ use std::time::{Duration, Instant};
 
 use hyper::HeaderMap;
 use hyper::header::{self, HeaderName, HeaderValue};
-use p2p_shared::names::RunId;
+use p2p_shared::names::{LinkName, NameError, RunId};
+use p2p_shared::timing;
 
 /// What the member that a request came to says of it. One header, so that it takes the least time and fits
 /// beside all that a caller may send. It counts for nothing in any other request.
 const PASSED_ON: HeaderName = HeaderName::from_static("p2p-passed-on");
 /// Most bytes of that, of a caller with an IPv4 address.
 const USUAL_LENGTH: usize = 64;
-/// In an answer: this member does not hold the port.
+/// The car's name, in small letters, of a request that came by it: the car may be called otherwise by now.
+const NAME: HeaderName = HeaderName::from_static("p2p-name");
+/// In an answer: why nothing was handed to a link.
 pub(crate) const NOT_THERE: HeaderName = HeaderName::from_static("p2p-not-there");
+/// This member does not hold the port.
+pub(crate) const NOT_HELD: HeaderValue = HeaderValue::from_static("1");
+/// It does, and the car has another name.
+pub(crate) const OTHER_NAME: HeaderValue = HeaderValue::from_static("name");
 
 /// In place of a service port: the request is for the main port.
 pub(crate) const MAIN_PORT: u16 = 0;
@@ -33,9 +40,11 @@ const OF_ONE_CONNECTION: [HeaderName; 7] = [
 ];
 
 /// A request, as the member that it came to saw it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PassedOn {
     pub port: u16,
+    /// The name by which the caller asked for the car, if it did.
+    pub name: Option<LinkName>,
     /// The caller, for limits and logs.
     pub caller: SocketAddr,
     pub run: RunId,
@@ -48,27 +57,32 @@ pub(crate) struct PassedOn {
 }
 
 impl PassedOn {
-    /// Writes the header, in place of any that the caller may have sent.
+    /// Writes the headers, in place of any that the caller may have sent.
     pub(crate) fn write(&self, headers: &mut HeaderMap) {
         let Self {
             port, caller, run, ..
         } = self;
-        let (age, is_tls) = (self.begun.elapsed().as_millis(), u8::from(self.is_tls));
+        let age = timing::now().saturating_duration_since(self.begun);
+        let (age, is_tls) = (age.as_millis(), u8::from(self.is_tls));
         let is_over = u8::from(self.is_over);
         let mut text = String::with_capacity(USUAL_LENGTH);
         // A string takes all that is written to it.
         let _ = write!(text, "{port} {caller} {run} {age} {is_tls} {is_over}");
         let value = HeaderValue::try_from(text);
         headers.insert(PASSED_ON, value.unwrap_or(HeaderValue::from_static("?")));
+        set_name(headers, self.name.as_ref());
     }
 
-    /// Takes the header from a request of another member; `None` if a part is missing or wrong.
+    /// Takes the headers from a request of another member; `None` if a part is missing or wrong.
     pub(crate) fn take(headers: &mut HeaderMap) -> Option<Self> {
         let value = headers.remove(PASSED_ON)?;
+        let name = name(headers).ok()?;
+        headers.remove(NAME);
         let mut parts = value.to_str().ok()?.split(' ');
-        let now = Instant::now();
+        let now = timing::now();
         let taken = Self {
             port: next(&mut parts)?,
+            name,
             caller: next(&mut parts)?,
             run: next(&mut parts)?,
             begun: now
@@ -79,6 +93,25 @@ impl PassedOn {
         };
         parts.next().is_none().then_some(taken)
     }
+}
+
+/// Says by which name a request is for a car; `None`: by its port alone.
+pub(super) fn set_name(headers: &mut HeaderMap, name: Option<&LinkName>) {
+    headers.remove(NAME);
+    headers.extend(
+        name.and_then(|name| HeaderValue::try_from(name.as_str()).ok())
+            .map(|name| (NAME, name)),
+    );
+}
+
+/// Returns the name by which a member asks for a car; `None`: by its port alone.
+///
+/// # Errors
+/// If it can't be a name.
+pub(crate) fn name(headers: &HeaderMap) -> Result<Option<LinkName>, NameError> {
+    let name = headers.get(NAME).map(HeaderValue::as_bytes);
+    let name = name.map(|name| String::from_utf8_lossy(name).parse());
+    name.transpose()
 }
 
 /// Returns true for a request that is a member's own, and none of a caller's.
@@ -129,6 +162,7 @@ mod tests {
     fn passed_on() -> PassedOn {
         PassedOn {
             port: 9000,
+            name: None,
             caller: "[2001:db8::1]:5".parse().unwrap(),
             run: RunId::from_number(7),
             begun: Instant::now().checked_sub(AGE).unwrap(),
@@ -139,19 +173,25 @@ mod tests {
 
     #[test]
     fn what_was_written_is_taken_and_nothing_of_it_is_left() {
-        let forged = HeaderValue::from_static("9000 127.0.0.1:1 0 0 1 0");
-        let mut headers = HeaderMap::from_iter([
-            (PASSED_ON, forged.clone()),
-            (header::HOST, HeaderValue::from_static("car.test")),
-        ]);
-        headers.append(PASSED_ON, forged);
-        let written = passed_on();
-        written.write(&mut headers);
-        let taken = PassedOn::take(&mut headers).unwrap();
-        assert!(taken.begun.elapsed() >= AGE);
-        let begun = written.begun;
-        assert_eq!(PassedOn { begun, ..taken }, written);
-        assert_eq!(headers.keys().collect::<Vec<_>>(), [header::HOST]);
+        for name in [None, Some("car".parse().unwrap())] {
+            let forged = HeaderValue::from_static("9000 127.0.0.1:1 0 0 1 0");
+            let mut headers = HeaderMap::from_iter([
+                (PASSED_ON, forged.clone()),
+                (NAME, HeaderValue::from_static("van")),
+                (header::HOST, HeaderValue::from_static("car.test")),
+            ]);
+            headers.append(PASSED_ON, forged);
+            let written = PassedOn {
+                name,
+                ..passed_on()
+            };
+            written.write(&mut headers);
+            let taken = PassedOn::take(&mut headers).unwrap();
+            assert!(taken.begun.elapsed() >= AGE);
+            let begun = written.begun;
+            assert_eq!(PassedOn { begun, ..taken }, written);
+            assert_eq!(headers.keys().collect::<Vec<_>>(), [header::HOST]);
+        }
     }
 
     #[test]

@@ -183,7 +183,11 @@ impl Peer {
 
     pub(super) fn not_reached(&self, why: &str) -> Unreachable {
         let (now, shared) = (Instant::now(), Arc::<str>::from(why));
-        let before = self.state.lock().not_reached.replace((now, shared.clone()));
+        let mut state = self.state.lock();
+        // What it was says nothing of what is.
+        state.round_trip = None;
+        let before = state.not_reached.replace((now, shared.clone()));
+        drop(state);
         if before.is_none() {
             tracing::warn!(
                 router = %self.way.address, why,
@@ -237,8 +241,8 @@ impl Peer {
     }
 
     /// Notes what the member knows of keys.
-    pub(super) fn told_keys(&self, keys: KeyDigests) {
-        self.mesh.told_keys(self.start, keys);
+    pub(super) fn told_keys(&self, keys: KeyDigests, asked_at: Instant) {
+        self.mesh.told_keys(self.start, keys, asked_at.into());
     }
 
     /// When something came from the member last.

@@ -57,7 +57,7 @@ async fn ask(peer: &Arc<Peer>) -> bool {
     if let Some(keys) = response.headers().get(DIGESTS)
         && let Some(keys) = keys.to_str().ok().and_then(KeyDigests::from_text)
     {
-        peer.told_keys(keys);
+        peer.told_keys(keys, sent);
     }
     peer.put_for_ping(hop);
     true

@@ -27,6 +27,7 @@ pub(crate) async fn join(caller: End, holder: End) {
     let (mut up, mut down) = (std::pin::pin!(up), std::pin::pin!(down));
     // How one end went is told to the other, by its end.
     let _ = tokio::select! {
+        biased;
         _ = &mut up => tokio::time::timeout(FAREWELL, down).await,
         _ = &mut down => tokio::time::timeout(FAREWELL, up).await,
     };

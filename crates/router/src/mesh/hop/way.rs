@@ -10,6 +10,7 @@ use p2p_shared::net::{socket, tls};
 use p2p_shared::timing;
 use parking_lot::Mutex;
 use tokio::net::TcpStream;
+use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use super::CONNECT;
@@ -34,19 +35,29 @@ impl Way {
         }
     }
 
-    /// Connects. All members share the certificate's key; without a certificate there is no TLS.
+    /// Connects. All members show the same public key, or, while the certificate is changed, one of two; without a
+    /// certificate there is no TLS.
     pub(super) async fn connect(&self) -> io::Result<Transport> {
+        #[cfg(test)]
+        if let Some(dialling) = crate::simulation::process::dial(&self.address) {
+            return dialling.await;
+        }
         let stream = self.connect_plain().await?;
         let Some(certificate) = &self.certificate else {
             return Ok(Transport::Plain(stream));
         };
         let host = &self.address.0.host;
-        let public_key = certificate.public_key().map_err(io::Error::other)?;
-        match tls::connect(stream, host, &[public_key]).await {
+        let own = certificate.clone();
+        let public_keys = spawn_blocking(move || own.public_keys()).await?;
+        let public_keys = public_keys.map_err(io::Error::other)?;
+        match tls::connect(stream, host, &public_keys).await {
             // One of the two has the authority's next certificate by now, and the other not yet.
             Err(_) if certificate.fingerprint().is_none() => {
                 tls::connect(self.connect_plain().await?, host, &[]).await
             }
+            Err(error) if tls::explain(&error).is_some() => Err(io::Error::other(
+                "its certificate is none of those in tls.pem and tls-next.pem here: all routers of a mesh have the same",
+            )),
             connected => connected,
         }
     }

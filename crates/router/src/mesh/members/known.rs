@@ -76,6 +76,8 @@ pub(super) struct Known {
     pub(super) has_left: bool,
     /// Another start of its router has taken its place, unless it says something yet.
     pub(super) is_replaced: bool,
+    /// What it told when all that it knew of keys was learned last.
+    pub(super) merged_keys: Option<KeyDigests>,
 }
 
 impl Known {
@@ -110,6 +112,7 @@ impl Known {
             met_at: now,
             has_left: false,
             is_replaced: false,
+            merged_keys: None,
         };
         known.hear(alive, now);
         known
@@ -119,7 +122,10 @@ impl Known {
     pub(super) fn hear(&mut self, alive: &Alive, now: Instant) {
         self.heard_at = now;
         self.told_at = now;
-        self.member.keys = alive.keys;
+        // What was overtaken on the way is older.
+        if alive.clock >= self.clock.0 {
+            self.member.keys = alive.keys;
+        }
         self.is_replaced = false;
         self.member.id = alive.id;
         self.member.state = match alive.draining {
@@ -134,7 +140,6 @@ impl Known {
         self.started = alive.started;
         self.clock = (alive.clock, now);
         self.challenge = alive.challenge;
-        // What was overtaken on the way is older.
         if alive.rev >= self.rev {
             (self.rev, self.digest) = (alive.rev, alive.digest);
         }

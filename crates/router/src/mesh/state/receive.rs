@@ -67,7 +67,7 @@ impl State {
             return None;
         }
         if self.members.key(of).is_none() {
-            return self.meet(opened, now.instant);
+            return self.meet(opened, now);
         }
         if !self.members.take(of, number) {
             self.refused_messages += 1;
@@ -77,14 +77,16 @@ impl State {
     }
 
     /// Hears of a start that is not known: nothing else that it says is believed yet.
-    fn meet(&mut self, opened: Opened, now: Instant) -> Option<MemberEvent> {
+    fn meet(&mut self, opened: Opened, now: Now) -> Option<MemberEvent> {
         let Message::Alive(alive) = opened.message else {
             return None;
         };
         let of = opened.of;
-        let event = (self.members).meet(of, opened.number, opened.key, &alive, now);
+        let event = (self.members).meet(of, opened.number, opened.key, &alive, now.instant);
         if event.is_some() {
-            self.compare(of, now);
+            // It hears no question of one that has not repeated its challenge.
+            self.say_alive(now);
+            self.compare(of, now.instant);
             self.settle_id();
         }
         event
@@ -98,7 +100,7 @@ impl State {
                 self.compare(of, instant);
                 self.settle_id();
                 if event.is_some() {
-                    self.touch_all(of);
+                    self.touch_all(of, instant);
                 }
                 return event;
             }

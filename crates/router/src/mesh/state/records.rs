@@ -1,6 +1,7 @@
 //! Owns this member's records of ports, and what becomes of those of others: which are lifted above others,
 //! and which are kept when a member is gone.
 
+use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::time::Instant;
 
@@ -9,7 +10,7 @@ use crate::mesh::directory::Entry;
 use crate::mesh::id::Start;
 use crate::mesh::members::{Member, MemberState};
 use crate::mesh::message::{Message, Topic};
-use crate::mesh::record::{HeldState, LinkStamp, PortRecord};
+use crate::mesh::record::{HeldState, PortRecord};
 use crate::net::client_net::QuotaOwner;
 
 /// Most orphans that nobody has taken yet: a record for each port.
@@ -42,19 +43,25 @@ impl State {
 
     /// Lifts the epoch of a link above those of the same process' earlier dials: the car itself is the judge of
     /// which is its last link, whatever the clocks say. One that does not count its dials has a link at most
-    /// at one member: what is up counts more than what is lost.
+    /// at one member: what is up counts more than what is lost. So it does of two processes: nothing that is
+    /// lost ends a link that is up.
     fn lift(&self, record: &mut PortRecord) {
         let Some(link) = &mut record.link else { return };
         for (start, entry) in self.directory.records(record.port) {
-            let is_same = |other: &LinkStamp| {
-                entry.record.identity == record.identity && other.instance == link.instance
-            };
-            let Some(other) = entry.record.link.filter(is_same) else {
+            let Some(other) = entry.record.link else {
                 continue;
             };
+            if entry.record.identity != record.identity {
+                continue;
+            }
+            let is_same = other.instance == link.instance;
             let is_lost = entry.record.state != HeldState::Up && record.state == HeldState::Up;
-            let is_earlier = other.dial < link.dial || (other.dial == link.dial && is_lost);
-            if start == self.start && other.dial == link.dial {
+            let is_earlier = match other.dial.cmp(&link.dial) {
+                Ordering::Less if is_same => true,
+                Ordering::Greater if is_same => false,
+                _ => is_lost,
+            };
+            if start == self.start && is_same && other.dial == link.dial {
                 link.epoch = link.epoch.max(other.epoch);
             } else if start != self.start && is_earlier && other.epoch >= link.epoch {
                 link.epoch = other.epoch.next();
@@ -73,36 +80,74 @@ impl State {
         for port in &ports {
             self.claims.recorded(*port);
             self.tell_freed(*port);
-            let Some(own) = self.own_record(*port) else {
-                continue;
-            };
-            let first = self.held_first(&own);
-            let records = self.directory.records(*port);
-            let later = records.filter(|(start, entry)| {
-                *start != self.start
-                    && entry.record.identity == own.identity
-                    && entry.record.held_since > first
-            });
-            let later: Vec<Start> = later.map(|(start, _)| start).collect();
-            // The own record may be withdrawn before they have seen it.
-            for start in later {
-                let told = Message::HeldSince {
-                    port: *port,
-                    identity: own.identity.clone(),
-                    held_since: first,
-                };
-                self.send(Topic::Member(start), told);
+            self.tell_held_since(*port);
+            self.forget_left_behind(*port);
+            if let Some(own) = self.own_record(*port) {
+                // What there is to be lifted is lifted.
+                self.set_own(*port, Some(own), now);
             }
-            // What there is to be lifted is lifted.
-            self.set_own(*port, Some(own), now);
         }
         self.changed.extend(ports);
     }
 
-    pub(super) fn touch_all(&mut self, of: Start) {
-        if let Some(table) = self.directory.table(of) {
-            self.changed.extend(table.entries.keys());
+    /// Tells those that are present since when their identity has had the port, if they may not know it: the own
+    /// record may be withdrawn before they have seen it, and that of a member that is away they may never see.
+    fn tell_held_since(&mut self, port: u16) {
+        let has_own = self.own_record(port).is_some();
+        let mut told = Vec::new();
+        for (start, entry) in self.directory.records(port) {
+            let PortRecord {
+                identity,
+                held_since,
+                ..
+            } = &*entry.record;
+            let all = self.directory.records(port);
+            let same = all.filter(|(_, other)| other.record.identity == *identity);
+            let first = same.min_by_key(|(_, other)| other.record.held_since);
+            let known = first.filter(|(first, other)| {
+                let is_earlier = other.record.held_since < *held_since;
+                is_earlier && (has_own || self.is_away(*first))
+            });
+            if let Some((_, first)) = known.filter(|_| !self.is_away(start)) {
+                told.push((start, identity.clone(), first.record.held_since));
+            }
         }
+        for (start, identity, held_since) in told {
+            let told = Message::HeldSince {
+                port,
+                identity,
+                held_since,
+            };
+            self.send(Topic::Member(start), told);
+        }
+    }
+
+    /// Forgets what a member that is away said of a car whose link another one has now, who may not know of it:
+    /// if it lives, it says so again. Without this only those that were there before would believe the dead.
+    fn forget_left_behind(&mut self, port: u16) {
+        let (away, present): (Vec<_>, Vec<_>) =
+            (self.directory.records(port)).partition(|(start, _)| self.is_away(*start));
+        let is_left_behind = |(start, old): &&(Start, &Entry)| {
+            let is_over = self.members.is_over(*start);
+            present.iter().any(|(_, new)| {
+                new.record.state == HeldState::Up && is_later(&new.record, &old.record, is_over)
+            })
+        };
+        let gone = away.iter().filter(is_left_behind);
+        let gone: Vec<Start> = gone.map(|(start, _)| *start).collect();
+        for start in gone {
+            self.directory.remove(start, port);
+        }
+    }
+
+    fn is_away(&self, start: Start) -> bool {
+        start != self.start && self.members.get(start).is_none_or(Member::is_away)
+    }
+
+    pub(super) fn touch_all(&mut self, of: Start, now: Instant) {
+        let table = self.directory.table(of);
+        let ports = table.map(|table| table.entries.keys().copied().collect());
+        self.touched(ports.unwrap_or_default(), now);
     }
 
     /// Forgets what a former start of a router said of the ports of which its new one says something. The cars
@@ -156,4 +201,18 @@ impl State {
         }
         self.touched(ports, now);
     }
+}
+
+/// Returns true if a link came after another of the same identity, whose holder `is_over` or may still live.
+fn is_later(new: &PortRecord, old: &PortRecord, is_over: bool) -> bool {
+    let (Some(link), Some(before)) = (new.link, old.link) else {
+        return new.identity == old.identity && is_over;
+    };
+    let by_dial = match link.dial.cmp(&before.dial) {
+        _ if link.instance != before.instance => is_over,
+        Ordering::Less => false,
+        Ordering::Equal => is_over,
+        Ordering::Greater => true,
+    };
+    new.identity == old.identity && by_dial
 }

@@ -132,6 +132,16 @@ async fn a_member_that_has_just_started_waits_for_the_news() {
     let later = TestMember::join(&hub, "e:5");
     let known = a.state.read().directory.highest_epoch(9000);
     assert!(later.take(9000, "x", 1, 2).await.unwrap() > known);
+    // So does one that had the port before its start, and whose clock is behind.
+    let ahead = LinkStamp {
+        instance: InstanceId(1),
+        dial: 3,
+        epoch: Epoch::from_number(known.number() + 1_000_000_000),
+    };
+    a.held(record(9000, "x", Some(ahead), 5));
+    let again = TestMember::join(&hub, "f:6");
+    again.held(record(9000, "x", None, 5));
+    assert!(again.take(9000, "x", 2, 1).await.unwrap() > ahead.epoch);
 }
 
 #[tokio::test(start_paused = true)]

@@ -376,3 +376,34 @@ async fn a_member_works_once_so_that_no_two_messages_are_sealed_alike() {
     let ended = tokio::time::timeout(Duration::from_secs(60), again).await;
     assert!(ended.is_ok());
 }
+
+const KEYS: KeyDigests = KeyDigests {
+    keys: 7,
+    signed_out: 0,
+};
+const STALE: Duration = Duration::from_secs(5);
+
+#[tokio::test(start_paused = true)]
+async fn keys_are_stale_unless_another_member_that_was_asked_says_that_it_knows_the_same() {
+    let hub = Hub::new(1);
+    let a = TestMember::join(&hub, "a:1");
+    a.set_keys(KEYS);
+    assert!(a.are_keys_stale(STALE), "it is alone");
+    let b = TestMember::join(&hub, "b:2");
+    b.set_keys(KEYS);
+    until(|| a.present() == 1).await;
+    sleep(STALE).await;
+    assert!(a.are_keys_stale(STALE), "the bus may bring it late");
+    let other = KeyDigests { keys: 8, ..KEYS };
+    a.told_keys(b.start(), other, timing::now());
+    assert!(a.are_keys_stale(STALE), "the other knows others");
+    let asked_at = timing::now();
+    sleep(STALE).await;
+    a.told_keys(b.start(), KEYS, asked_at);
+    assert!(!a.are_keys_stale(STALE));
+    sleep(Duration::from_secs(1)).await;
+    assert!(a.are_keys_stale(STALE));
+    a.merged_keys(b.start(), Some(other));
+    a.told_keys(b.start(), other, timing::now());
+    assert!(!a.are_keys_stale(STALE), "all of that is known here");
+}

@@ -119,6 +119,65 @@ async fn who_has_had_a_port_first_is_known_after_it_moved_in_a_split() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn whoever_comes_after_a_member_has_left_is_believed_by_those_who_knew_it() {
+    let hub = Hub::new(1);
+    let [a, b, c] = three(&hub).await;
+    // Its clock is far ahead.
+    let far = Epoch::from_number(2_000_000_000_000_000);
+    let ahead = LinkStamp {
+        instance: InstanceId(1),
+        dial: 1,
+        epoch: far,
+    };
+    a.held(record(9000, "x", Some(ahead), 5));
+    until(|| b.holder_elsewhere(9000).is_some() && c.holder_elsewhere(9000).is_some()).await;
+    a.leave().await;
+    sleep(Duration::from_secs(1)).await;
+    // This one has never heard of it.
+    let d = TestMember::join(&hub, "d:4");
+    hub.set_side(c.start(), 1);
+    d.held(record(
+        9000,
+        "x",
+        Some(LinkStamp {
+            dial: 2,
+            epoch: Epoch::from_number(7),
+            ..ahead
+        }),
+        9,
+    ));
+    sleep(Duration::from_secs(2)).await;
+    hub.set_side(c.start(), 0);
+    assert_eq!(
+        agree_on([&b, &c, &d], 9000).await,
+        (d.start(), "x".to_owned())
+    );
+    let state = d.state.read();
+    assert_eq!(state.directory.holder(9000).unwrap().1.record.held_since, 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_link_that_was_lost_ends_none_that_is_up_whichever_came_later() {
+    let hub = Hub::new(1);
+    let [a, b, c] = three(&hub).await;
+    hub.set_side(a.start(), 1);
+    sleep(Duration::from_secs(5)).await;
+    a.take(9000, "x", 1, 5).await.unwrap();
+    sleep(Duration::from_secs(1)).await;
+    let later = b.claim(&claim(9000, "x", 2, 1)).await.unwrap();
+    let lost = record(9000, "x", Some(later.stamp), later.held_since);
+    b.held(PortRecord {
+        state: HeldState::Away,
+        ..lost
+    });
+    hub.set_side(a.start(), 0);
+    assert_eq!(
+        agree_on([&a, &b, &c], 9000).await,
+        (a.start(), "x".to_owned())
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn twins_on_two_sides_are_one_after_the_split() {
     let hub = Hub::new(1);
     let [a, b, c] = three(&hub).await;

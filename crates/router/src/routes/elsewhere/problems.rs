@@ -1,19 +1,28 @@
 //! Says in words why a request got no answer of the router that has its car.
 
 use hyper::{HeaderMap, StatusCode};
+use p2p_shared::timing;
 
 use super::ElsewhereRequest;
 use crate::http::response::{Executed, Problem};
 use crate::mesh::hop::Unreachable;
 use crate::mesh::{Elsewhere, MemberState};
 
-/// Most headers of a request that is passed on: two less than a router takes, for those that are added.
-const MOST_HEADERS: usize = 98;
+/// Most headers of a request that is passed on: three less than a router takes, for those that are added.
+const MOST_HEADERS: usize = 97;
 
 impl ElsewhereRequest<'_> {
     pub(super) fn moved(&self) -> Problem {
         let sentence = format!(
             "the car at service port {} goes from one router to another: nothing was run; try again in a moment",
+            self.port.open.port
+        );
+        Problem::retry_after(StatusCode::SERVICE_UNAVAILABLE, 1, sentence)
+    }
+
+    pub(super) fn renamed(&self) -> Problem {
+        let sentence = format!(
+            "the car at service port {} has another name by now, of which this router has yet to hear: nothing was run; try again in a moment, or ask by the new name",
             self.port.open.port
         );
         Problem::retry_after(StatusCode::SERVICE_UNAVAILABLE, 1, sentence)
@@ -49,7 +58,7 @@ pub(super) fn not_reached(there: &Elsewhere, why: &Unreachable) -> Problem {
     Problem::unavailable(match there.member.state {
         MemberState::Away { since } => format!(
             "{name} is at the router {address}, and its router has not been heard of for {} s: nothing was run; try again in a moment",
-            since.elapsed().as_secs()
+            timing::now().saturating_duration_since(since).as_secs()
         ),
         MemberState::Present | MemberState::Draining => format!(
             "{name} is at the router {address}, which this one does not reach ({why}): nothing was run; try again in a moment"

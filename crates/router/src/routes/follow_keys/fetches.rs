@@ -63,13 +63,6 @@ impl Fetches {
         before.is_none()
     }
 
-    /// Lets all members be asked once more.
-    pub(super) fn forget(&mut self) {
-        for fetch in self.0.values_mut() {
-            fetch.told = None;
-        }
-    }
-
     /// Forgets those that are no members any more.
     pub(super) fn retain(&mut self, is_member: impl Fn(Start) -> bool) {
         self.0.retain(|start, _| is_member(*start));
@@ -105,7 +98,5 @@ mod tests {
         assert!(fetches.begin(members[0], TOLD, later));
         fetches.done(members[0]);
         assert!(!fetches.begin(members[0], TOLD, later));
-        fetches.forget();
-        assert!(fetches.begin(members[0], TOLD, later));
     }
 }

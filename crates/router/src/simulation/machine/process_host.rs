@@ -59,7 +59,7 @@ impl Spawn for ProcessHost {
     }
 
     fn signal(&self, group: i32, signal: Signal) {
-        if let Some((_, signals)) = self.machine.lock().processes.get(&group) {
+        if let Some((_, _, signals)) = self.machine.lock().processes.get(&group) {
             let _ = signals.send(signal);
         }
     }
@@ -72,7 +72,7 @@ impl Spawn for ProcessHost {
         let state = self.machine.lock();
         let groups = state.processes.iter();
         groups
-            .filter(|(_, (starter, _))| *starter == Some(inner))
+            .filter(|(_, (starter, ..))| *starter == Some(inner))
             .map(|(group, _)| *group)
             .collect()
     }

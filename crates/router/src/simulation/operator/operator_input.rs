@@ -41,7 +41,11 @@ impl Operator {
             }
             None if self.rng.one_in(8) => {
                 if let Some(service_port) = self.view.port {
-                    socket.push(&self.sends.send(service_port, &self.rng))?;
+                    socket.push(&self.sends.send(
+                        service_port,
+                        &self.rng,
+                        self.view.key.clone(),
+                    ))?;
                 }
                 (Vec::new(), self.rng.ms(10..200))
             }
@@ -94,7 +98,7 @@ impl Operator {
             number: FIRST_INVALID + self.invalid_presses,
         };
         self.log(&format!("sends an invalid press, {press:?}"));
-        self.world.presses.pressed(press, false);
+        self.world.presses.pressed(press, false, self.number);
         socket.push(&ConsoleToRouter::Drive {
             service_port,
             command: DriveCommand::Press {

@@ -8,9 +8,10 @@ use p2p_shared::names::RunId;
 use p2p_shared::protocol::{ConsoleToRouter, End, Outcome, Refusal, RunAnswer, SendEvent, cost};
 use tokio::time::Instant;
 
-use super::super::callers::{AnswerLog, CallerAnswer};
+use super::super::answers::{AnswerLog, CallerAnswer};
+use super::super::keys::{KeyUse, SimKey};
 use super::super::rng::Rng;
-use super::super::world::SimWorld;
+use super::super::shared::SharedWorld;
 use crate::http::response::Executed;
 
 /// The commands to choose from.
@@ -20,7 +21,7 @@ const COMMANDS: [&str; 8] = [
 
 /// The commands of one console.
 pub(super) struct SentCommands {
-    world: Arc<SimWorld>,
+    world: Arc<SharedWorld>,
     answers: AnswerLog,
     next: u64,
     open: BTreeMap<u64, SentCommand>,
@@ -35,10 +36,11 @@ struct SentCommand {
     /// The run's id, and when it became known.
     run: Option<(RunId, Instant)>,
     body: Vec<u8>,
+    by: KeyUse,
 }
 
 impl SentCommands {
-    pub(super) fn new(world: Arc<SimWorld>, answers: AnswerLog) -> Self {
+    pub(super) fn new(world: Arc<SharedWorld>, answers: AnswerLog) -> Self {
         Self {
             world,
             answers,
@@ -50,13 +52,19 @@ impl SentCommands {
     }
 
     /// The message that runs a random command.
-    pub(super) fn send(&mut self, service_port: u16, rng: &Rng) -> ConsoleToRouter {
+    pub(super) fn send(
+        &mut self,
+        service_port: u16,
+        rng: &Rng,
+        key: Option<Arc<SimKey>>,
+    ) -> ConsoleToRouter {
         let command = *rng.one_of(&COMMANDS);
         self.next += 1;
         let sent = SentCommand {
             command,
             run: None,
             body: Vec::new(),
+            by: KeyUse::begin(key),
         };
         self.open.insert(self.next, sent);
         ConsoleToRouter::Send {
@@ -118,10 +126,17 @@ impl SentCommands {
         if executed == Executed::Unknown && is_plain {
             self.lost.push(run);
         }
-        self.answers.add(
-            &self.world,
-            CallerAnswer::of_send(run, sent.command, asked, (executed, status, sent.body)),
-        );
+        let answer = CallerAnswer {
+            run,
+            query: sent.command,
+            asked,
+            executed: Some(executed),
+            status,
+            body: String::from_utf8_lossy(&sent.body).into_owned(),
+            at: Instant::now(),
+            is_forbidden: sent.by.is_forbidden(sent.command),
+        };
+        self.answers.add(&self.world, answer);
     }
 
     /// The message that asks for the next lost run.

@@ -94,7 +94,10 @@ impl LogFolder {
 }
 
 /// Fails if there is little free space on the file's disk.
-pub(super) fn check_free_space(file: &File) -> io::Result<()> {
+///
+/// # Errors
+/// If it is so, or nothing can be learnt of the disk.
+pub fn check_free_space(file: &File) -> io::Result<()> {
     let disk = fstatvfs(file)?;
     let free = disk.f_bavail.saturating_mul(disk.f_frsize);
     let all = disk.f_blocks.saturating_mul(disk.f_frsize);

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use rustls::pki_types::ServerName;
 
 /// Default of a router's main port.
-const MAIN_PORT: u16 = 8888;
+pub const MAIN_PORT: u16 = 8888;
 
 /// Address of the router.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,7 +20,8 @@ pub struct RouterAddress {
 impl RouterAddress {
     /// Returns the host as peers know it, for a URL and for TLS: the zone of an IPv6 address
     /// (`%eth0`) has a meaning on this machine alone (RFC 6874).
-    pub(super) fn host_without_zone(&self) -> &str {
+    #[must_use]
+    pub fn host_without_zone(&self) -> &str {
         let parts = self.host.split_once('%');
         parts.map_or(&self.host, |(address, _)| address)
     }

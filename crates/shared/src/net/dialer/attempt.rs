@@ -18,7 +18,7 @@ use super::address::{RouterAddress, bracketed};
 use crate::key::Key;
 use crate::net::tls;
 use crate::net::transport::Transport;
-use crate::protocol::SUBPROTOCOL;
+use crate::protocol::{PICTURES_PATH, SUBPROTOCOL};
 use crate::text::Escaped;
 use crate::{backoff, timing, websocket};
 
@@ -58,7 +58,7 @@ pub enum DialError {
     Unprotected(RouterAddress),
     /// The router works with keys, and this program has none.
     #[error(
-        "{0} needs a key, and there is none in ~/.config/p2prouter/key, --key-file or P2P_KEY: paste there what `p2p-router key add` prints on the router, and start again"
+        "{0} needs a key, and there is none in ~/.config/p2prouter/key, --key-file or P2P_KEY: get one by `p2p-inner setup` or `p2p-console login`, with what `p2p-router key add NAME --role ROLE --invite` prints on the router"
     )]
     NoKey(RouterAddress),
     /// The router refused the key, and said this.
@@ -156,29 +156,50 @@ pub(super) async fn secure(
     })
 }
 
+/// WebSocket of a router.
+#[derive(Clone, Copy)]
+pub(super) enum Endpoint<'a> {
+    /// Of our messages, at this path of the main port.
+    Messages(&'a str),
+    /// Of a car's pictures, at its service port.
+    Pictures,
+}
+
 pub(super) async fn upgrade(
     router: &RouterAddress,
-    path: &str,
+    endpoint: Endpoint<'_>,
     key: Option<&Key>,
     stream: Transport,
 ) -> Result<WebSocketStream<Transport>, DialError> {
+    let (path, limits) = match endpoint {
+        Endpoint::Messages(path) => (path, websocket::limits()),
+        Endpoint::Pictures => (PICTURES_PATH, websocket::limits_of_pictures()),
+    };
     let strange = |error| DialError::NotARouter(router.clone(), Box::new(error));
     let host = bracketed(router.host_without_zone());
     let url = format!("ws://{host}:{}{path}", router.port);
     let mut request = url.into_client_request().map_err(strange)?;
     let headers = request.headers_mut();
-    let subprotocol = HeaderValue::from_static(SUBPROTOCOL);
-    headers.insert(header::SEC_WEBSOCKET_PROTOCOL, subprotocol);
+    if let Endpoint::Messages(_) = endpoint {
+        let subprotocol = HeaderValue::from_static(SUBPROTOCOL);
+        headers.insert(header::SEC_WEBSOCKET_PROTOCOL, subprotocol);
+    }
     if let Some(key) = key {
         let mut bearer = HeaderValue::try_from(format!("Bearer {}", key.bearer()))
             .map_err(|error| strange(WsError::HttpFormat(error.into())))?;
         bearer.set_sensitive(true);
         headers.insert(header::AUTHORIZATION, bearer);
     }
-    let limits = Some(websocket::limits());
-    match tokio_tungstenite::client_async_with_config(request, stream, limits).await {
+    match tokio_tungstenite::client_async_with_config(request, stream, Some(limits)).await {
         Ok((socket, _)) => Ok(socket),
-        Err(WsError::Http(response)) => Err(refusal(router.clone(), key.is_some(), response)),
+        Err(WsError::Http(response)) => {
+            // Every answer on a service port has this header, and none on the main port.
+            let is_service_port = response.headers().contains_key("p2p-run");
+            if is_service_port && let Endpoint::Messages(_) = endpoint {
+                return Err(DialError::ServicePort(router.clone()));
+            }
+            Err(refusal(router.clone(), key.is_some(), response))
+        }
         Err(error) => Err(strange(error)),
     }
 }
@@ -199,10 +220,6 @@ fn refusal(
         sentence if is_ours && !sentence.is_empty() => Escaped(sentence).to_string(),
         _ => format!("HTTP status {status}"),
     };
-    // Every answer on a service port has this header, and none on the main port.
-    if headers.contains_key("p2p-run") {
-        return DialError::ServicePort(router);
-    }
     // This header asks for another key, whatever the status (RFC 9110, 11.6.1).
     let asks_for_key = headers.contains_key(header::WWW_AUTHENTICATE);
     let retry_after = headers.get(header::RETRY_AFTER);

@@ -79,6 +79,7 @@ async fn what_a_router_says_before_its_welcome_is_not_done() {
         name: hello.name,
         service_port: 9000,
         media: None,
+        host: None,
     })
     .await;
     serves(&mut link, 2).await;

@@ -47,7 +47,7 @@ async fn console_stopped() {
         terminal.signal(Signal::CONT);
         fixture.heals();
         // It says what became of its key, which moves nothing any more.
-        terminal.await_text("FAILSAFE").await;
+        terminal.sees("FAILSAFE").await;
         fixture.stands().await;
         drop(terminal);
         drives_again(fixture);

@@ -138,10 +138,10 @@ impl MeshFixture {
         let plan = Plan {
             folder: tempfile::tempdir().unwrap(),
             config,
-            main: ReservedPort::everywhere(),
-            service: ReservedPort::everywhere(),
-            clients: ReservedPort::everywhere(),
-            cluster: ReservedPort::everywhere(),
+            main: ReservedPort::new(),
+            service: ReservedPort::new(),
+            clients: ReservedPort::new(),
+            cluster: ReservedPort::new(),
         };
         write_commands(plan.folder.path());
         let keys = plan.make_mesh().await;

@@ -147,7 +147,7 @@ async fn without_a_camera_it_says_so_and_drives() {
     );
     car.is_driven_by(&browser).await;
     browser.click("button[value=where]").await;
-    browser.reads("where: ok").await;
+    browser.reads("where: exit 0").await;
     assert_eq!(number(&browser, "window.pictures").await, 0);
 }
 

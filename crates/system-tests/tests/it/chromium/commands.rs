@@ -43,7 +43,7 @@ async fn what_became_of_one_whose_link_was_lost_is_shown_when_the_car_is_back() 
     // A 502, and an answer that breaks off.
     for (command, outcome, output) in [
         ("silent", "silent: exit 3", "after\noops"),
-        ("loud", "loud: ok", "before\nafter"),
+        ("loud", "loud: exit 0", "before\nafter"),
     ] {
         browser.reads("press a direction").await;
         browser.click(&format!("button[value={command}]")).await;

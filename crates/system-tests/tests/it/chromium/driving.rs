@@ -242,11 +242,11 @@ async fn two_people_who_want_control_ask_each_other() {
     first.click("#grant").await;
     drive_setup.does("stop").await;
     second.reads("ARMED").await;
-    first.reads("control is gone").await;
+    first.reads("you gave control to 127.0.0.1").await;
     second.key_down("ArrowLeft", false).await;
     drive_setup.does("left").await;
     // Anyone stops.
     first.key_down("Space", false).await;
     drive_setup.does("stop").await;
-    second.reads("somebody stopped the car").await;
+    second.reads("127.0.0.1 stopped the car at ").await;
 }

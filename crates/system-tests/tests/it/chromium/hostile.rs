@@ -50,7 +50,7 @@ const socket = address => new Promise(done => {
   } catch { done(0) }
 });
 const cors = (mode, method, name) => said(fetch(target + name, { mode, method, credentials: "include" }));
-const sockets = [socket(target.replace(/^http/, "ws") + "socket"), socket("MAIN/link"), socket("MAIN/admin")];
+const sockets = [socket(target.replace(/^http/, "ws") + "socket"), socket("MAIN/link"), socket("MAIN/admin"), socket("MAIN/cars")];
 const silent = { referrerPolicy: "no-referrer" };
 return Promise.all([
   made("img", it => it.src = target + "img"),
@@ -160,7 +160,11 @@ async fn attack(fixture: &Fixture, browser: &Chromium, own: &str, host: &str) {
     );
     let script = ATTEMPTS.replace("TARGET", &origin).replace("MAIN", &main);
     let sockets = browser.script(&script).await;
-    assert_eq!(sockets, serde_json::json!([0, 0, 0]), "a WebSocket opened");
+    assert_eq!(
+        sockets,
+        serde_json::json!([0, 0, 0, 0]),
+        "a WebSocket opened"
+    );
     let reached = refused(fixture).await - before;
     eprintln!("{evil} at {origin}: {reached} requests refused");
     assert!(reached >= 12, "only {reached} requests reached the router");

@@ -4,7 +4,7 @@
 const drive = await import("/page/drive.js");
 const words = await import("/page/words.js");
 const { Clock, Video } = await import("/page/video.js");
-const { split } = await import("/page/commands.js");
+const { Output, split } = await import("/page/commands.js");
 const { listen } = await import("/page/input.js");
 const failures = [];
 
@@ -287,6 +287,38 @@ const tests = {
     is(bench.down(0), []);
     is(bench.says.at(-1).startsWith("refused: the round trip"), true);
   },
+  "after a lost link the car is asked why it stopped, and that is said"() {
+    const bench = Bench.armed();
+    bench.down(0, "pad");
+    bench.hear({ down: { why: "lost" } });
+    is(bench.hear({ up: { ...structuredClone(CAR), past: true } }), [{ past: 60_000 }]);
+    const press = { epoch: EPOCH, number: 1 };
+    const entries = [
+      { id: 0, clock_ms: 9000, at_ms: 9000, event: "now" },
+      { id: 1, clock_ms: 5000, at_ms: 5000, event: { motion: { over: { press, cause: "lease", clock_ms: 5000 } } } },
+      { id: 2, clock_ms: 5020, at_ms: 5020, event: { guardian: { press, cause: "the inner is silent", clock_ms: 5020, has_stopped: true } } },
+    ];
+    const text = `${entries.map(entry => JSON.stringify(entry)).join("\n")}\n{"id":3,"clo`;
+    bench.hear({ past: { lines: text.slice(0, 100), more: true } });
+    const before = bench.says.length;
+    bench.hear({ past: { lines: text.slice(100), more: false } });
+    is(bench.says.length, before + 1);
+    const said = bench.says.at(-1);
+    is(/it heard nothing for 400 ms; by its guardian \(the inner is silent\)/.test(said), true, said);
+  },
+  "a stop that fails says why and how often, and one without a stop command is not STOPPED"() {
+    const bench = Bench.armed();
+    const failure = { said: "no such pin", tries: 3, again_ms: 1000 };
+    bench.hear(motion({ stopped: { cause: "asked", end: { exit: 3 }, exec_us: 1, failure } }));
+    bench.hear({ motion: "stop_failed" });
+    is(/^STOP FAILED 3 times: no such pin; next try at /.test(bench.says.at(-1)), true, bench.says.at(-1));
+    const other = Bench.armed();
+    other.tell("stop");
+    is(other.is, "STOPPED");
+    other.hear(motion({ stopped: { cause: "asked", end: { exit: 127 }, exec_us: 0, failure: { said: "no file", tries: 0, again_ms: null } } }));
+    is(other.is === "STOPPED", false);
+    is(/^nothing was run to stop the car/.test(other.says.at(-1)), true);
+  },
   "ticks that stop are a slow link: the press becomes a pulse, then ends"() {
     const bench = Bench.armed();
     bench.down(0, "pad");
@@ -300,8 +332,94 @@ const tests = {
       if (!isHeld) bench.up(0);
       bench.hear(over(1, "lease"));
       is(bench.is, "FAILSAFE");
-      is(bench.says.at(-1), words.why.lease);
+      is(/^the car stopped itself at .+: it heard nothing for 400 ms/.test(bench.says.at(-1)), true, bench.says.at(-1));
     }
+  },
+  "a stop is told with its time on the car's clock, however late the news comes"() {
+    const bench = Bench.armed();
+    bench.down(0);
+    bench.pass(100);
+    const before = new Date(Date.now() - 3000);
+    bench.hear(motion({ over: { press: { epoch: EPOCH, number: 1 }, cause: "lease", clock_ms: bench.t - 3000 } }));
+    const said = bench.says.at(-1);
+    const times = [0, 100].map(ms => new Date(Number(before) + ms).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit", fractionalSecondDigits: 1 }));
+    is(times.some(time => said.includes(` ${time}: `)), true, said);
+    const dead = Bench.armed();
+    dead.down(0);
+    dead.hear(over(1, "watchdog"));
+    is(dead.says.at(-1).includes("a process there died or hung"), true, dead.says.at(-1));
+  },
+  "a sentence ends when what it speaks of has changed"() {
+    const bench = Bench.armed();
+    const told = (type, more) => drive.update(bench.state, { type, ...more }, bench.t).find(({ say }) => say);
+    bench.down(0);
+    const failsafe = told("message", { message: over(1, "lease") });
+    is([failsafe.isReason, !!failsafe.holds(bench.state)], [true, true]);
+    bench.up(0);
+    bench.tell("arm");
+    is(!!failsafe.holds(bench.state), false);
+    bench.hear({ down: { why: "lost" } });
+    const offline = told("down", { direction: 0, from: "key" });
+    is([offline.say, !!offline.holds(bench.state)], [words.why.offline, true]);
+    bench.up(0);
+    bench.hear({ up: structuredClone(CAR) });
+    bench.pass(700);
+    is(!!offline.holds(bench.state), false);
+    const viewer = new Bench("view");
+    const took = drive.update(viewer.state, { type: "message", message: { control: { driver: BOB, request: null, epoch: EPOCH } } }, viewer.t).find(({ say }) => say);
+    is([took.say, !!took.holds(viewer.state)], [words.why.drives("bob"), true]);
+    viewer.controls(null);
+    is([!!took.holds(viewer.state), viewer.says.at(-1)], [false, words.why.drivesNoMore("bob")]);
+  },
+  "control that nobody asked for is not given, and is not told as given"() {
+    const bench = Bench.armed();
+    is(bench.tell("grant"), []);
+    bench.controls(BOB);
+    is(bench.says.at(-1), words.why.took("bob"));
+  },
+  "a link that is lost while driving says why the car stands"() {
+    const bench = Bench.armed();
+    bench.down(0);
+    bench.tell("closed", { why: "lost", retryAt: 0 });
+    is(/^the link was lost at .+: the car stops itself 400 ms after/.test(bench.says.at(-1)), true, bench.says.at(-1));
+  },
+  "what moves the car without us is told with who it is, and the ring drains with its time"() {
+    const bench = Bench.armed();
+    const started = (run, press) => motion({ started: { run, command: "back", press } });
+    is([drive.mover(bench.state), drive.left(bench.state)], [null, 0]);
+    bench.hear({ asked: { run: "1", by: "http of anna" } });
+    bench.hear(started("1", null));
+    is(drive.mover(bench.state), "http of anna");
+    bench.pass(500);
+    is(drive.left(bench.state), 0.75);
+    bench.hear(motion("stands"));
+    bench.hear(started("2", null));
+    is(drive.mover(bench.state), "http or send");
+    bench.down(1, "pad");
+    bench.hear(started("3", { epoch: EPOCH, number: 1 }));
+    is(drive.mover(bench.state), null);
+    bench.pass(100);
+    is(drive.left(bench.state), 1);
+    bench.pass(300, { ticks: false });
+    is(drive.left(bench.state) < 0.6, true);
+    bench.up(1, "pad");
+    bench.controls(BOB);
+    bench.hear(started("4", { epoch: EPOCH, number: 9 }));
+    is(drive.mover(bench.state), "bob");
+    bench.hear({ up: { ...bench.state.car, since_ms: 0, moving: { run: "1", command: "back", press: null } } });
+    is(drive.left(bench.state), null, "when it began is not known");
+  },
+  "on a slow network the silent hop is told once, and a slow router is not silent"() {
+    const bench = new Bench();
+    bench.rtt = 800;
+    bench.pass(3000);
+    const hops = [];
+    for (let n = 0; n < 300; n += 1) {
+      bench.pass(10, { ticks: false });
+      const hop = drive.silence(bench.state)?.hop;
+      if (hop !== hops.at(-1)) hops.push(hop);
+    }
+    is(hops.filter(hop => hop), ["router → car"]);
   },
   "another's stop ends the press, and a fresh one moves again"() {
     const bench = Bench.armed();
@@ -329,6 +447,32 @@ const tests = {
     bench.hear(refused(1));
     is(bench.is, "ARMED");
     is(bench.says.at(-1), "slow");
+  },
+  "half a second without a sign of life is no answer, whichever hop is silent"() {
+    const bench = Bench.armed();
+    bench.down(0, "pad");
+    const silence = () => drive.silence(bench.state)?.hop;
+    // The router answers, and the car's clock ticks no more.
+    bench.pass(400, { ticks: false });
+    is(silence(), undefined);
+    bench.pass(200, { ticks: false });
+    is([bench.is, silence()], ["NO ANSWER", "router → car"]);
+    bench.hear({ tick: bench.t });
+    is([bench.is, silence()], ["ARMED", undefined]);
+    bench.t += 500;
+    is([bench.is, silence()], ["ARMED", undefined]);
+    bench.tell("tick");
+    is([bench.is, silence()], ["NO ANSWER", "page → router"]);
+    is(drive.isSettled(bench.state), false);
+    bench.pass(700);
+    is(bench.is, "ARMED");
+    // A page that gets no ticks is told.
+    bench.hear({ silent: 510 });
+    is(silence(), "router → car");
+    bench.hear({ rtt: 20000 });
+    is(bench.is, "ARMED");
+    bench.hear({ car: { session: 1, key: "", role: "view", car: { ...structuredClone(CAR), silent_ms: 900 } } });
+    is(bench.is, "NO ANSWER");
   },
   "a link that is lost while driving is a failsafe, and motion never resumes by itself"() {
     for (const lose of [bench => bench.tell("closed", { why: "lost", retryAt: 0 }), bench => bench.hear({ down: { why: "lost" } })]) {
@@ -380,7 +524,7 @@ const tests = {
     is(bench.tell("grant"), [release(1), { control: "grant" }]);
     bench.controls(BOB);
     is(bench.is, "VIEW");
-    is(bench.says.at(-1), words.why.controlGone);
+    is(bench.says.at(-1), words.why.gave("bob"));
   },
   "an old picture stops who drives by it, and refuses the next press"() {
     const bench = Bench.armed();
@@ -449,6 +593,10 @@ const tests = {
     is(bench.watched, true);
     bench.tell("visible", { visible: false });
     is(bench.watched, false);
+    bench.t += 5000;
+    bench.tell("tick");
+    is(drive.silence(bench.state), null);
+    is(drive.isKnown(bench.state), false);
     const probes = bench.state.probes;
     bench.pass(2000);
     is(bench.state.probes, probes);
@@ -458,6 +606,15 @@ const tests = {
     bench.down(0, "pad");
     is(without(bench.hear({ up: { ...structuredClone(CAR), name: "truck", control: { driver: US, request: null, epoch: EPOCH } } })), []);
     is(bench.is === "DRIVING", false);
+  },
+  "a long output keeps its beginning and its end, and says what is left out"() {
+    const output = new Output("begins ");
+    for (let n = 0; n < 100; n += 1) output.add("x".repeat(1000));
+    output.add(" ends");
+    is(output.length, 100012);
+    is([output.text.startsWith("begins xx"), output.text.endsWith("x ends")], [true, true]);
+    is(output.text.includes(`… ${100012 - 65536} characters are left out …`), true);
+    is(new Output("short").text, "short");
   },
   "quotes keep the words of an argument together"() {
     is(split(` a "b c" 'd "e"' "" f`), ["a", "b c", 'd "e"', "", "f"]);

@@ -138,7 +138,7 @@ async fn by_a_name_without_tls_it_drives_too() {
     browser.key_up("ArrowUp").await;
     drive_setup.does("stop").await;
     browser.click("button[value=hello]").await;
-    browser.reads("hello: ok").await;
+    browser.reads("hello: exit 0").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -146,7 +146,7 @@ async fn commands_run_in_the_page_and_say_how_they_ended() {
     let drive_setup = DriveSetup::new().await;
     let browser = drive_setup.page().await;
     browser.click("button[value=hello]").await;
-    browser.reads("hello: ok").await;
+    browser.reads("hello: exit 0").await;
     browser.click("button[value=fails]").await;
     browser.reads("fails: exit 3").await;
     let names = "return [...document.querySelectorAll('#commands button')].map(it => it.value)";

@@ -4,17 +4,19 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::Stdio;
+use std::time::Duration;
 
 use http_body_util::Full;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
-use super::{ask, local, request, soon, until_so};
+use super::{ask, local, request, soon};
 
 /// Without these it asks the network for things, or keeps the root of a container waiting.
-const ARGUMENTS: [&str; 9] = [
+const ARGUMENTS: [&str; 10] = [
     "--headless",
+    "--window-size=1280,800",
     "--no-sandbox",
     "--disable-gpu",
     "--disable-quic",
@@ -96,7 +98,16 @@ impl Chromium {
 
     /// Waits until the page says this.
     pub async fn reads(&self, what: &str) {
-        until_so(what, async || self.text().await.contains(what)).await;
+        let end = tokio::time::Instant::now() + super::PATIENCE;
+        loop {
+            let text = self.text().await;
+            if text.contains(what) {
+                return;
+            }
+            let is_late = tokio::time::Instant::now() > end;
+            assert!(!is_late, "the page never said {what:?}, but: {text}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 
     async fn element(&self, css: &str) -> String {

@@ -79,20 +79,14 @@ pub struct ReservedPort {
 }
 
 impl ReservedPort {
+    /// A port at all addresses of this machine: reserved at one, somebody else could get it at another, and a
+    /// router that listens at all of them would find it taken.
     pub fn new() -> Self {
-        Self::at(local(0))
-    }
-
-    /// The same at all addresses of this machine.
-    pub fn everywhere() -> Self {
-        Self::at((Ipv4Addr::UNSPECIFIED, 0).into())
-    }
-
-    fn at(address: SocketAddr) -> Self {
         let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
         let socket = socket.unwrap();
         socket.set_reuse_address(true).unwrap();
-        socket.bind(&address.into()).unwrap();
+        let any = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+        socket.bind(&any.into()).unwrap();
         Self {
             port: socket.local_addr().unwrap().as_socket().unwrap().port(),
             _socket: socket,
@@ -130,6 +124,7 @@ pub fn inner_config_of(router_port: u16, commands: PathBuf) -> p2p_inner::Config
         max_runs: 16,
         worker_hello: p2p_inner::WORKER_HELLO,
         motion: motion(),
+        ring: None,
         guardian: None,
         camera: None,
     }
@@ -156,6 +151,7 @@ pub fn router_config() -> p2p_router::Config {
         keys: None,
         certificate: None,
         allow_plain_http: false,
+        log_dir: None,
         host_names: vec!["car".parse().unwrap(), "car.test".parse().unwrap()],
         domain: None,
         media_address: None,
@@ -166,6 +162,7 @@ pub fn router_config() -> p2p_router::Config {
         on_link: None,
         known_links: None,
         mesh: None,
+        record: None,
         sockets: p2p_router::ops::inherited_listeners::InheritedListeners::default(),
     }
 }

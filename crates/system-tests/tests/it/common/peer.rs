@@ -80,6 +80,7 @@ pub fn hello(identity: &str, service_port: u16) -> LinkHello {
         motion: super::motion(),
         camera: false,
         dial: 0,
+        past: false,
     }
 }
 
@@ -277,6 +278,7 @@ impl FakeRouter {
             name: hello.name,
             service_port: 9000,
             media: None,
+            host: None,
         })
         .await;
         peer

@@ -5,13 +5,14 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::{Child, Command};
 
-use super::{PATIENCE, soon, until};
+use super::{PATIENCE, soon};
 
 /// A running program, in a folder that holds all it needs. Dropping it kills the program.
 pub struct RunningProgram {
@@ -188,8 +189,12 @@ impl RunningProgram {
             let lines = errors.rsplit_once('\n').map_or("", |(lines, _)| lines);
             lines.contains(what)
         };
-        let waiting = tokio::time::timeout(PATIENCE, until(what, said));
-        if waiting.await.is_err() {
+        let until_said = async {
+            while !said() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        if tokio::time::timeout(PATIENCE, until_said).await.is_err() {
             panic!("it never said {what:?}, but: {}", self.errors());
         }
     }

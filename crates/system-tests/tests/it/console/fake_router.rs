@@ -9,8 +9,9 @@ use futures_util::{SinkExt, StreamExt};
 use p2p_shared::key::Role;
 use p2p_shared::names::RunId;
 use p2p_shared::protocol::{
-    ConsoleToRouter, ControlInfo, ControlRequest, DriveCommand, Driver, End, FeedEvent, LinkInfo,
-    RouterToConsole, RunAnswer, RunInfo, RunResult, RunSource, SendEvent, SessionId,
+    CommandInfo, ConsoleToRouter, ControlInfo, ControlRequest, DriveCommand, Driver, End,
+    FeedEvent, LinkInfo, Refusal, RouterToConsole, RunAnswer, RunInfo, RunResult, RunSource,
+    SendEvent, SessionId,
 };
 use p2p_shared::websocket::{MessageSocket, SocketEvent};
 use tokio::net::{TcpListener, TcpStream};
@@ -220,6 +221,25 @@ async fn serve(
                         .unwrap();
                 }
             }
+            ConsoleToRouter::ListCommands { request, .. } => {
+                let of = |name: &str, problem: Option<&str>| CommandInfo {
+                    name: name.parse().unwrap(),
+                    problem: problem.map(Into::into),
+                };
+                let parts = [
+                    of("hello", None),
+                    of("seven", Some("it is not executable: chmod +x seven")),
+                ];
+                for (number, command) in parts.into_iter().enumerate() {
+                    socket
+                        .push(&RouterToConsole::Commands {
+                            request: *request,
+                            commands: [command].into_iter().collect(),
+                            more: number == 0,
+                        })
+                        .unwrap();
+                }
+            }
             // Nobody waits until the car's port would be given up.
             ConsoleToRouter::AskRun { request, .. } => socket
                 .push(&RouterToConsole::Run {
@@ -288,6 +308,14 @@ fn answer(command: &str) -> Vec<SendEvent> {
                 message: "bob drives".into(),
             });
         }
+        "helo" => {
+            events.truncate(1);
+            events.push(SendEvent::Refused {
+                refusal: Some(Refusal::NotFound),
+                reason: None,
+                message: "there is no command helo: GET /commands lists what there is".into(),
+            });
+        }
         "seven" => events.push(finished(End::Exit(7))),
         _ => events.push(finished(End::Exit(0))),
     }
@@ -315,6 +343,10 @@ pub fn snapshot() -> RouterToConsole {
         moving: None,
         stop_failed: false,
         router: None,
+        epoch: None,
+        silent_ms: None,
+        stop_failure: None,
+        past: false,
     };
     RouterToConsole::Snapshot {
         first: true,

@@ -43,6 +43,19 @@ async fn each_failure_has_its_code_and_its_sentence() {
     for (arguments, code, says) in [
         (&["send", "away", "hello"][..], 4, "away is offline"),
         (&["send", "nobody", "hello"], 4, "there are car, away"),
+        (&["send", "awai", "hello"], 4, "did you mean away?"),
+        (
+            &["send", "car", "helo"],
+            1,
+            "there is no command helo: did you mean hello? All that it can do: p2p-console commands car",
+        ),
+        (
+            &["--link", "nobody", "watch"],
+            4,
+            "no link is called nobody",
+        ),
+        (&["commands", "away"], 4, "away is offline"),
+        (&["snd", "car", "hello"], 2, "send"),
         (&["--readonly", "send", "car", "hello"], 5, "--readonly"),
         (&["send", "car", "../x"], 2, "begins with"),
         (&["send", "car", "ls", "-l"], 2, "send car ls -- -l"),
@@ -78,6 +91,17 @@ async fn list_is_a_line_a_link_and_json_says_whose_code_it_is() {
         (&last["code"], &last["code_of"]),
         (&7.into(), &"command".into())
     );
+}
+
+#[tokio::test]
+async fn commands_are_a_line_each_with_what_is_wrong() {
+    let router = FakeRouter::start().await;
+    let output = run(program(router.port, &["commands", "car"])).await;
+    let lines = "hello\nseven  can't be run: it is not executable: chmod +x seven\n";
+    assert_eq!(text(&output.stdout), lines);
+    let output = run(program(router.port, &["commands", "9000", "--json"])).await;
+    let first = text(&output.stdout).lines().next().unwrap().to_owned();
+    assert_eq!(first, r#"{"name":"hello","problem":null}"#);
 }
 
 #[tokio::test]

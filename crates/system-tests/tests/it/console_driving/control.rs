@@ -9,7 +9,7 @@ async fn of_two_that_press_at_the_same_time_one_drives_and_the_other_is_told() {
     let (one, two) = tokio::join!(fixture.terminal(), fixture.terminal());
     one.send(UP);
     two.send(LEFT);
-    let refused = "drives: press a to ask for control";
+    let refused = "drives: [a] asks for control";
     crate::common::until("one is refused", || {
         let told = |terminal: &crate::common::pty::TestTerminal| {
             let seen = terminal.picture();
@@ -38,7 +38,7 @@ async fn control_is_asked_for_refused_and_handed_over() {
     other.send(b"a");
     other.sees("⚑ you asked").await;
     driver.sees("asks for control (").await;
-    driver.sees("g hands it over, n keeps it").await;
+    driver.sees("[g] hands it over, [n] keeps it").await;
     driver.send(b"\x1b[110u");
     other.sees("driven by").await;
     crate::common::until("the request is over", || {
@@ -71,7 +71,7 @@ async fn a_viewers_stop_ends_the_press_and_only_a_new_one_moves() {
         viewer.send(UP_RELEASED);
         viewer.send(b" ");
         fixture.last_ran("stop").await;
-        driver.sees("somebody stopped the car").await;
+        driver.sees("the car was stopped at ").await;
     };
     holding(&driver, UP_REPEATED, stopped).await;
     driver.send(UP_REPEATED);
@@ -96,7 +96,7 @@ async fn while_somebody_drives_motion_by_http_gets_409_and_a_stop_passes() {
         assert!(terminal.picture().contains("DRIVING"));
         let answer = get(fixture.port, "/cgi?command=stop").await;
         assert_eq!(answer.verdict(), (200, "yes"));
-        terminal.sees("somebody stopped the car").await;
+        terminal.sees("the car was stopped at ").await;
     };
     holding(&terminal, UP_REPEATED, requests).await;
     assert_eq!(fixture.count("left"), 0);

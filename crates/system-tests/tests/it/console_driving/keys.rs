@@ -104,7 +104,7 @@ async fn space_latches_until_control_is_taken_anew() {
     for keys in [UP_REPEATED, UP_RELEASED, UP, UP_RELEASED] {
         terminal.send(keys);
     }
-    terminal.sees("press a to take control again").await;
+    terminal.sees("[a] takes control again").await;
     assert_eq!(fixture.ran_after(before).await, [""; 0]);
     terminal.send(b"\x1b[97u");
     terminal.sees("ARMED").await;

@@ -9,18 +9,22 @@ async fn is_told_and_offered_nothing_but_stop(
 ) {
     terminal.sees("STOP FAILED").await;
     let before = fixture.count("forward") + fixture.count("left");
-    // Other screens, control and motion: nothing of it.
+    // Control and motion: nothing of it.
     for keys in [b"\x1b[97u" as &[u8], UP, UP_RELEASED, LEFT, LEFT_RELEASED] {
         terminal.send(keys);
     }
-    terminal.send(b"3");
-    terminal.sees("STOP FAILED").await;
     let answer = get(fixture.port, "/cgi?command=left").await;
     // The driver still has control, and the stop fails: both forbid it.
     assert_eq!(answer.verdict(), (409, "no"), "{}", answer.text());
     assert_eq!(fixture.count("forward") + fixture.count("left"), before);
-    terminal.sees(" Space STOP  q quit\n").await;
+    terminal.sees(" Space STOP  ? help  q quit").await;
     terminal.sees("‼ may still move").await;
+    // What happened can be read meanwhile.
+    for (key, said) in [(b"3", "Runs, newest first"), (b"2", "‼ may still move")] {
+        terminal.send(key);
+        terminal.sees(said).await;
+        terminal.sees("‼ STOP FAILED").await;
+    }
 }
 
 #[tokio::test]

@@ -141,7 +141,11 @@ fn in_a_mesh_a_revoked_key_is_remembered_and_never_comes_back() {
     let (_dir, file) = in_new_dir();
     file.add(&name("car"), Role::Link, None).unwrap();
     let with_both = file.read().unwrap().unwrap();
-    fs::write(file.dir().join(MESH_FILE), "").unwrap();
+    file.edit(|keys| {
+        keys.is_shared = true;
+        Ok(())
+    })
+    .unwrap();
     file.revoke(&name("car")).unwrap();
     file.edit(|keys| {
         *keys = keys.merge(&with_both);
@@ -154,6 +158,8 @@ fn in_a_mesh_a_revoked_key_is_remembered_and_never_comes_back() {
         text.contains("version = 2\n") && text.contains("[revoked]\n"),
         "{text}"
     );
+    // This is no first start.
+    assert!(!file.is_new().unwrap());
     // Another one by the same name is another key.
     file.add(&name("car"), Role::Link, None).unwrap();
     assert_eq!(names(&file), ["car"]);
@@ -166,6 +172,7 @@ fn of_two_keys_by_one_name_the_one_that_is_meant_is_said_by_its_id() {
     let theirs = there.read().unwrap().unwrap();
     here.edit(|keys| {
         *keys = keys.merge(&theirs);
+        keys.is_shared = true;
         Ok(())
     })
     .unwrap();
@@ -176,6 +183,18 @@ fn of_two_keys_by_one_name_the_one_that_is_meant_is_said_by_its_id() {
     assert!(error.contains(&first.to_string()) && error.contains(&second.to_string()));
     assert_eq!(here.revoke(&name(&second.to_string())).unwrap().id, second);
     assert_eq!(here.revoke(&name("car")).unwrap().id, first);
+}
+
+#[test]
+fn a_key_that_is_named_as_another_ones_id_hides_it_from_nobody() {
+    let (_dir, file) = in_new_dir();
+    let meant = file.add(&name("car"), Role::Link, None).unwrap().id();
+    let by_id = name(&meant.to_string());
+    let other = file.add(&by_id, Role::View, None).unwrap().id();
+    let error = file.revoke(&by_id).unwrap_err().to_string();
+    assert!(error.contains(&format!("of {meant}, {other}")), "{error}");
+    file.revoke(&name(&other.to_string())).unwrap();
+    assert_eq!(file.revoke(&by_id).unwrap().id, meant);
 }
 
 #[test]
@@ -245,7 +264,6 @@ fn a_file_that_cannot_be_used_is_named_and_left_alone() {
             file.add(&name("van"), Role::Link, None).unwrap_err(),
             file.revoke(&name("car")).unwrap_err(),
             file.list().unwrap_err(),
-            file.create_first_keys().unwrap_err(),
         ];
         for error in errors.map(|error| error.to_string()) {
             assert!(error.contains(said), "{error}");
@@ -295,22 +313,6 @@ fn keys_added_at_the_same_time_are_all_there() {
         }
     });
     assert_eq!(names(&file).len(), 40);
-}
-
-#[test]
-fn routers_started_at_the_same_time_make_the_first_keys_once() {
-    let (_dir, file) = in_new_dir();
-    let made = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..8)
-            .map(|_| scope.spawn(|| file.create_first_keys().unwrap()))
-            .collect();
-        threads
-            .into_iter()
-            .filter_map(|thread| thread.join().unwrap())
-            .count()
-    });
-    assert_eq!(made, 1);
-    assert_eq!(names(&file), ["car", "operator"]);
 }
 
 #[test]

@@ -42,6 +42,7 @@ fn with_revoked(records: Vec<KeyRecord>) -> KeySet {
         records,
         revoked: ids.map(|id| (id, made)).into(),
         forgotten: Some(KeyTime(SystemTime::UNIX_EPOCH)),
+        is_shared: true,
     }
 }
 

@@ -49,6 +49,7 @@ fn any_set() -> impl Strategy<Value = KeySet> {
                 revoked,
                 forgotten: forgotten
                     .map(|at| KeyTime(SystemTime::UNIX_EPOCH + Duration::from_secs(at))),
+                is_shared: true,
             })
         },
     )
@@ -96,13 +97,13 @@ proptest! {
         kept in subsequence((0..12_u8).collect::<Vec<_>>(), 0..12),
     ) {
         let records = kept.iter().map(|n| record(*n, 0)).collect();
-        let all = normal(KeySet { records, ..KeySet::default() });
+        let all = normal(KeySet { records, is_shared: true, ..KeySet::default() });
         let mut routers = [all.clone(), all.clone(), all];
         let mut gone = BTreeSet::new();
         for (n, (at, key)) in revoked.into_iter().enumerate() {
             let router = &mut routers[at];
             if key < router.records.len() {
-                gone.insert(router.revoke(key, true).id);
+                gone.insert(router.revoke(key).id);
                 router.forget(2);
             }
             if let Some((one, other)) = meetings.get(n) {
@@ -134,10 +135,13 @@ fn of_two_records_of_a_key_the_one_with_fewer_rights_counts() {
 #[test]
 fn a_key_that_is_made_later_is_taken_though_revoked_ones_were_forgotten_and_the_clock_is_slow() {
     let revoked = [0, 3, 6].map(|n| record(n, 0));
-    let mut set = KeySet::default();
+    let mut set = KeySet {
+        is_shared: true,
+        ..KeySet::default()
+    };
     for record in &revoked {
         set.records.push(record.clone());
-        set.revoke(0, true);
+        set.revoke(0);
     }
     set.forget(1);
     assert_eq!((set.revoked.len(), set.forgotten.is_some()), (1, true));

@@ -1,0 +1,104 @@
+//! Lines of the log that are no runs: what became of links, who has control, what stopped a car. They
+//! are kept as runs of status 0, so that they are held, filtered and saved with those.
+
+use p2p_shared::bounded::{Piece, Text};
+use p2p_shared::names::{CommandName, LinkName, RunId};
+use p2p_shared::protocol::{ControlInfo, Driver, MotionEvent, RunInfo, RunResult, RunSource};
+
+use super::App;
+use crate::text::fit;
+
+/// Most columns of a name.
+const NAME: usize = 30;
+/// First id of such a line; a router's ids are random numbers.
+const FIRST_ID: u64 = u64::MAX / 2;
+
+impl App {
+    /// Adds a line about a car, or about the router (port 0): `kind` is a word for its source.
+    pub(super) fn log_line(&mut self, service_port: u16, kind: &str, what: &str, why: &str) {
+        let link = self.fleet.links.get(&service_port);
+        let name: Option<LinkName> = match link {
+            Some(link) => Some(link.info.name.clone()),
+            None => "router".parse().ok(),
+        };
+        let (Some(link), Ok(command)) = (name, what.parse::<CommandName>()) else {
+            return;
+        };
+        self.lines_logged += 1;
+        self.log.put(RunInfo {
+            run: RunId::from_number(FIRST_ID + self.lines_logged),
+            service_port,
+            link,
+            command,
+            arguments: Default::default(),
+            source: RunSource::Http,
+            from: kind.into(),
+            key: Text::default(),
+            at_ms: self.clock.unix_ms(self.now),
+            result: Some(RunResult {
+                status: 0,
+                end: None,
+                why: Text::new(why.to_owned()),
+                link_us: 0,
+                exec_us: None,
+                bytes: 0,
+                output: Piece::default(),
+                stderr: Piece::default(),
+            }),
+        });
+    }
+
+    /// Adds a line to the log and an event to the car's timeline.
+    pub(super) fn tell_of_link(&mut self, service_port: u16, kind: &str, what: &str, why: &str) {
+        let now = self.now;
+        if let Some(link) = self.fleet.links.get_mut(&service_port) {
+            let colon = if why.is_empty() { "" } else { ": " };
+            link.timeline.tell(now, format!("{what}{colon}{why}"));
+        }
+        self.log_line(service_port, kind, what, why);
+    }
+
+    /// Tells of control of any car that has changed hands, or that somebody asks for.
+    pub(super) fn tell_of_control(&mut self, service_port: u16, new: &ControlInfo) {
+        let Some(link) = self.fleet.links.get(&service_port) else {
+            return;
+        };
+        let old = &link.info.control;
+        let name = |driver: &Driver| fit(driver.name.raw(), NAME);
+        let session = |driver: &Option<Driver>| driver.as_ref().map(|driver| driver.session);
+        let asker =
+            |control: &ControlInfo| control.request.as_ref().map(|(asker, _)| asker.clone());
+        let why = match (&old.driver, &new.driver) {
+            (_, Some(taker)) if session(&old.driver) != session(&new.driver) => {
+                format!("{} took it", name(taker))
+            }
+            (Some(giver), None) => format!("{} gave it back", name(giver)),
+            _ => match asker(new) {
+                Some(by) if session(&asker(old)) != Some(by.session) => {
+                    format!("{} asks for it", name(&by))
+                }
+                _ => return,
+            },
+        };
+        self.tell_of_link(service_port, "drive", "control", &why);
+    }
+
+    /// Adds a line about what stopped a car, or kept it from moving, as its timeline has it.
+    pub(super) fn log_motion(&mut self, service_port: u16, event: &MotionEvent) {
+        let what = match event {
+            MotionEvent::Over { .. } | MotionEvent::Stopped { .. } | MotionEvent::StopFailed => {
+                "stop"
+            }
+            MotionEvent::Refused { .. } => "press",
+            // The run itself is in the log.
+            MotionEvent::Started(_) | MotionEvent::Ended { .. } | MotionEvent::Stands => return,
+        };
+        let link = self.fleet.links.get(&service_port);
+        let said = link.and_then(|link| link.timeline.events().next());
+        let why = said.map(|(_, what)| what.clone()).unwrap_or_default();
+        let why = (why.strip_prefix("stop: ").or(why.strip_prefix("stops: ")))
+            .unwrap_or(&why)
+            .to_owned();
+        self.log_line(service_port, "car", what, &why);
+    }
+}

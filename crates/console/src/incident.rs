@@ -1,0 +1,415 @@
+//! What the car, the router and this desk know of the last minutes of a car, on one clock: as lines for
+//! programs and as a page that somebody reads who was not there. Pure.
+
+use std::time::Duration;
+
+use p2p_shared::protocol::{MotionEvent, PastEntry, PastEvent, StopCause};
+use p2p_shared::text::Escaped;
+use p2p_shared::timing::millis;
+use serde_json::{Map, Value, json};
+
+use crate::app::past::newest_first;
+use crate::text::{end_text, fit};
+
+/// The sentence for a car that stands.
+const STOOD: &str = "The car stood.";
+/// Most characters of a text of somebody else.
+const TEXT: usize = 160;
+
+/// What one of the three told, and how its clock stands to this desk's.
+#[derive(Debug, Default)]
+pub(crate) struct Told {
+    pub lines: Vec<u8>,
+    /// Time of day at this desk when it answered, in milliseconds since 1970, and how far that may be wrong.
+    pub answered: Option<(u64, Duration)>,
+}
+
+/// One line of the merged story, by this desk's clock.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Line {
+    pub at_ms: u64,
+    pub source: &'static str,
+    pub text: String,
+    raw: Value,
+}
+
+/// How the clock of another stands to this desk's.
+#[derive(Debug)]
+pub(crate) struct ClockOffset {
+    source: &'static str,
+    ahead_ms: i64,
+    uncertain: Duration,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Incident {
+    pub lines: Vec<Line>,
+    clocks: Vec<ClockOffset>,
+    /// What the page begins with.
+    short: Vec<String>,
+}
+
+impl Incident {
+    /// Merges what was told. The desk's own lines need no other clock.
+    pub(crate) fn of(car: &Told, router: &Told, desk: &[u8], since_ms: u64) -> Self {
+        let mut all = Self::default();
+        let has_car = all.add_car(car);
+        all.add_log("router", router, has_car);
+        let own = Told {
+            lines: desk.to_vec(),
+            answered: None,
+        };
+        all.add_log("desk", &own, false);
+        all.lines.retain(|line| line.at_ms >= since_ms);
+        all.lines.sort_by_key(|line| line.at_ms);
+        all.short = in_short(&all.lines, has_car);
+        all
+    }
+
+    fn clock(&mut self, source: &'static str, its_ms: u64, told: &Told) -> i64 {
+        let Some((desk_ms, uncertain)) = told.answered else {
+            return 0;
+        };
+        let ahead_ms = its_ms.cast_signed() - desk_ms.cast_signed();
+        self.clocks.push(ClockOffset {
+            source,
+            ahead_ms,
+            uncertain,
+        });
+        ahead_ms
+    }
+
+    /// Returns true if the car told its past.
+    fn add_car(&mut self, told: &Told) -> bool {
+        let Some((now, entries)) = newest_first(&told.lines) else {
+            return false;
+        };
+        let ahead = self.clock("car", now.at_ms, told);
+        let desk_now = told.answered.map_or(now.at_ms, |(desk_ms, _)| desk_ms);
+        for (entry, is_this_start) in entries {
+            // By its clock, which nobody sets; by its time of day what was before its last start.
+            let of_clock = |its_ms: u64| match is_this_start {
+                true => desk_now.saturating_sub(now.clock_ms.saturating_sub(its_ms)),
+                false => entry.at_ms.saturating_add_signed(-ahead),
+            };
+            let at_ms = match &entry.event {
+                PastEvent::Motion(MotionEvent::Over {
+                    clock_ms: Some(over_ms),
+                    ..
+                }) => of_clock(*over_ms),
+                PastEvent::Guardian { clock_ms, .. } => of_clock(*clock_ms),
+                _ => of_clock(entry.clock_ms),
+            };
+            self.lines.push(Line {
+                at_ms,
+                source: "car",
+                text: of_entry(&entry),
+                raw: json!(entry),
+            });
+        }
+        // What happened in one millisecond keeps its order.
+        self.lines.reverse();
+        true
+    }
+
+    fn add_log(&mut self, source: &'static str, told: &Told, has_car: bool) {
+        let lines = told.lines.split(|byte| *byte == b'\n');
+        let mut ahead = 0;
+        for line in lines {
+            let Ok(Value::Object(fields)) = serde_json::from_slice(line) else {
+                continue;
+            };
+            if let Some(now_ms) = fields.get("now_ms").and_then(Value::as_u64) {
+                ahead = self.clock(source, now_ms, told);
+                continue;
+            }
+            let at = fields.get("timestamp").and_then(Value::as_str);
+            let at = at.and_then(|at| humantime::parse_rfc3339(at).ok());
+            let at = at.and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok());
+            if let (Some(at), Some(text)) = (at, of_log(source, &fields, has_car)) {
+                self.lines.push(Line {
+                    at_ms: millis(at).saturating_add_signed(-ahead),
+                    source,
+                    text,
+                    raw: Value::Object(fields),
+                });
+            }
+        }
+    }
+
+    /// Lines of JSON, each with its time by this desk's clock, who told it, what it says and what it was.
+    pub(crate) fn json(&self) -> String {
+        let lines = self.lines.iter().map(|line| {
+            let (at_ms, from) = (line.at_ms, line.source);
+            json!({ "at_ms": at_ms, "from": from, "text": line.text, "told": line.raw }).to_string()
+        });
+        lines.map(|line| line + "\n").collect()
+    }
+
+    /// The page. `time` shows a time of day with tenths of a second.
+    pub(crate) fn page(&self, head: &str, time: &dyn Fn(u64) -> String) -> String {
+        let mut page = format!("{head}\n\nIn short\n");
+        for sentence in &self.short {
+            page += &format!("  {}\n", timed(sentence, time));
+        }
+        page += "\nClocks: all times are this desk's";
+        for clock in &self.clocks {
+            let ahead = Duration::from_millis(clock.ahead_ms.unsigned_abs()).as_secs_f64();
+            let way = if clock.ahead_ms < 0 {
+                "behind"
+            } else {
+                "ahead"
+            };
+            let uncertain = clock.uncertain.as_millis().max(1);
+            page += &format!(
+                "; the {}'s is {ahead:.3} s {way} (±{uncertain} ms)",
+                clock.source
+            );
+        }
+        page += "\n\n";
+        for line in &self.lines {
+            page += &format!("{}  {:6}  {}\n", time(line.at_ms), line.source, line.text);
+        }
+        page
+    }
+}
+
+/// Puts times of day into a sentence, for each `{milliseconds since 1970}`.
+fn timed(sentence: &str, time: &dyn Fn(u64) -> String) -> String {
+    let mut parts = sentence.split('{');
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let (ms, rest) = part.split_once('}').unwrap_or(("0", part));
+        text += &ms.parse().map_or(String::new(), time);
+        text += rest;
+    }
+    text
+}
+
+fn of_entry(entry: &PastEntry) -> String {
+    let who = |none: &str| {
+        let who = entry.who.as_ref().map(|who| fit(who.raw(), 40));
+        who.unwrap_or_else(|| none.to_owned())
+    };
+    let rtt = entry.rtt_ms.map_or(String::new(), |ms| {
+        format!("; round trip to its driver {ms} ms")
+    });
+    let cut = |text: &str| Escaped(text).cut(TEXT).to_string();
+    match &entry.event {
+        PastEvent::Now => String::new(),
+        PastEvent::Start { software } => format!("{} started at the car", cut(software.raw())),
+        PastEvent::LinkUp { router } => format!("its link to {} is up", cut(router.raw())),
+        PastEvent::LinkLost { why } => format!("its link is lost: {}", cut(why.raw())),
+        PastEvent::Guardian {
+            cause, has_stopped, ..
+        } => {
+            let what = match has_stopped {
+                true => "ran the stop command, which succeeded",
+                false => "ran the stop command, which failed",
+            };
+            format!("its guardian {what}, because {}", cut(cause.raw()))
+        }
+        PastEvent::Motion(event) => match event {
+            MotionEvent::Started(moving) => match moving.press {
+                Some(press) => {
+                    let who = who("a driver");
+                    format!(
+                        "{} moves the car: press {press} of {who}{rtt}",
+                        moving.command
+                    )
+                }
+                None => format!(
+                    "{} moves the car, asked for by {}",
+                    moving.command,
+                    who("somebody")
+                ),
+            },
+            MotionEvent::Refused { press, why } => format!("press {press} is refused: {why}"),
+            MotionEvent::Over {
+                press, cause, by, ..
+            } => {
+                let by = by.as_ref().map(|by| format!(" by {}", fit(by.raw(), 40)));
+                let press = press.map(|press| format!(" (press {press})"));
+                let left = match (cause, entry.left_ms) {
+                    (StopCause::Lease | StopCause::Limit, _) | (_, None) => String::new(),
+                    (_, Some(ms)) => format!("; {ms} ms of its time were left"),
+                };
+                format!(
+                    "the motion ends{}: {cause}{}{left}{rtt}",
+                    press.unwrap_or_default(),
+                    by.unwrap_or_default(),
+                )
+            }
+            MotionEvent::Ended { end, exec_us, .. } => {
+                format!(
+                    "its command ended: {}, {} ms",
+                    end_text(*end),
+                    exec_us / 1000
+                )
+            }
+            MotionEvent::Stopped {
+                cause,
+                end,
+                exec_us,
+                failure,
+            } => {
+                let said = failure.as_ref().map(|failure| {
+                    let again = failure.again_ms.map(|ms| format!(", next try in {ms} ms"));
+                    let (said, tries) = (cut(failure.said.raw()), failure.tries);
+                    format!(
+                        "; it said: {said}; failures in a row: {tries}{}",
+                        again.unwrap_or_default()
+                    )
+                });
+                format!(
+                    "the stop command ran ({cause}): {}, {} ms{}",
+                    end_text(*end),
+                    exec_us / 1000,
+                    said.unwrap_or_default()
+                )
+            }
+            MotionEvent::Stands => "the car stands".to_owned(),
+            MotionEvent::StopFailed => "STOP FAILED: the car may still move".to_owned(),
+        },
+    }
+}
+
+/// Says a line of a log in words; `None`: the car has told it better, or it is of no use here.
+fn of_log(source: &str, fields: &Map<String, Value>, has_car: bool) -> Option<String> {
+    let field = |name: &str| match fields.get(name) {
+        Some(Value::String(text)) => Escaped(text).cut(TEXT).to_string(),
+        Some(value) => value.to_string(),
+        None => String::new(),
+    };
+    let message = field("message");
+    let but_why = |text: &str| match field("why") {
+        why if why.is_empty() => text.to_owned(),
+        why => format!("{text}: {why}"),
+    };
+    Some(match message.as_str() {
+        "motion started" | "motion over" | "motion process ended" | "stop ended" | "car stands"
+            if has_car =>
+        {
+            return None;
+        }
+        "press" if source == "desk" => format!(
+            "the key for {} is pressed: press {}",
+            field("command"),
+            field("press")
+        ),
+        "press" => format!(
+            "{} presses {} (press {}) from {}",
+            field("driver"),
+            field("command"),
+            field("press"),
+            field("from")
+        ),
+        "release" => format!("the key is let go: press {}", field("press")),
+        "stop" if source == "desk" => "Space: stop".to_owned(),
+        "stop" => format!("a stop for {} is passed on", field("by")),
+        "control taken" => format!("{} takes control ({})", field("driver"), field("how")),
+        "control released" => format!("{} has control no more ({})", field("driver"), field("why")),
+        "control requested" => format!("{} asks for control", field("by")),
+        "link up" => "the car's link is up".to_owned(),
+        "link down" => but_why("the car's link is lost"),
+        "no answer" if source == "desk" => format!("NO ANSWER: {} is silent", field("hop")),
+        "no answer" => format!("no answer from the car for {} ms", field("silent_ms")),
+        "no router" => but_why("no connection to the router"),
+        "router" => "the router is connected".to_owned(),
+        "run" => {
+            let (command, source) = (field("command"), field("source"));
+            let why = match field("why") {
+                why if why.is_empty() => String::new(),
+                why => format!(": {why}"),
+            };
+            format!(
+                "{command} by {source} of {}: status {}{why}",
+                field("from"),
+                field("status")
+            )
+        }
+        own if own.starts_with("listening on") => "the router has started".to_owned(),
+        own if own.starts_with("ending") || own.starts_with("restarting") => {
+            format!("the router is {}", own.split(':').next().unwrap_or(own))
+        }
+        "shown" => format!("the screen says: {}", field("text")),
+        "camera" | "round trip" => return None,
+        _ => but_why(&message),
+    })
+}
+
+/// The story in a few sentences: who drove, what was pressed, what the link did, what stopped the car.
+fn in_short(lines: &[Line], has_car: bool) -> Vec<String> {
+    let motion = |line: &Line| {
+        let entry: PastEntry = serde_json::from_value(line.raw.clone()).ok()?;
+        Some((entry.who.clone(), entry.event))
+    };
+    let mut story = Vec::new();
+    let mut moving: Option<String> = None;
+    for line in lines {
+        let at = format!("{{{}}}", line.at_ms);
+        let message = line.raw.get("message").and_then(Value::as_str);
+        match (line.source, message) {
+            ("router", Some("control taken" | "link down" | "no answer" | "link up")) => {
+                story.push(format!("{at}  {}.", line.text));
+            }
+            ("router", Some(own)) if own.starts_with("listening on") => {
+                story.push(format!("{at}  The router started (anew)."));
+            }
+            ("router", Some("motion started" | "motion over" | "car stands")) if !has_car => {
+                story.push(format!("{at}  {}.", line.text));
+            }
+            ("router", Some("control released")) => story.push(format!("{at}  {}.", line.text)),
+            ("desk", Some("no answer" | "no router")) => {
+                story.push(format!("{at}  At this desk: {}.", line.text))
+            }
+            _ => {}
+        }
+        let Some((who, event)) = motion(line) else {
+            continue;
+        };
+        match event {
+            PastEvent::Motion(MotionEvent::Started(begun)) => {
+                let who = who.map_or("somebody".to_owned(), |who| fit(who.raw(), 40));
+                story.push(format!("{at}  {who} drove {}.", begun.command));
+                moving = Some(begun.command.to_string());
+            }
+            PastEvent::Motion(MotionEvent::Over { cause, by, .. }) => {
+                let what = moving.take().unwrap_or_else(|| "the motion".to_owned());
+                let by = by.map(|by| format!(" by {}", fit(by.raw(), 40)));
+                story.push(match cause {
+                    StopCause::Lease => format!("{at}  The car's own lease ended {what}: it had heard nothing of its driver for that long."),
+                    _ => format!("{at}  {what} ended: {cause}{}.", by.unwrap_or_default()),
+                });
+            }
+            PastEvent::Guardian {
+                cause, has_stopped, ..
+            } => story.push(match has_stopped {
+                true => format!("{at}  The guardian stopped the car, because {cause}."),
+                false => format!("{at}  The guardian could not stop the car ({cause})."),
+            }),
+            PastEvent::Motion(MotionEvent::StopFailed) => {
+                story.push(format!("{at}  STOP FAILED: the car may still have moved."))
+            }
+            PastEvent::Motion(MotionEvent::Stands)
+                if moving.is_none() && story.last().is_some_and(|last| !last.ends_with(STOOD)) =>
+            {
+                story.push(format!("{at}  {STOOD}"));
+            }
+            PastEvent::LinkLost { .. } | PastEvent::Start { .. } => {
+                story.push(format!("{at}  At the car: {}.", line.text));
+            }
+            _ => {}
+        }
+    }
+    if !has_car {
+        let not_known = "The car did not tell what moved it, and what stopped it, by itself.";
+        story.insert(0, not_known.to_owned());
+    } else if story.is_empty() {
+        story.push("Nothing moved the car, and nothing befell its link.".to_owned());
+    }
+    story
+}
+
+#[cfg(test)]
+mod tests;

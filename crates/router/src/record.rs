@@ -1,0 +1,90 @@
+//! Records drives: what happened to a car and what its camera saw, from when control is taken until a while after it is
+//! given back, in one MCAP file (<https://mcap.dev/spec>). `record/drive` follows one drive, `record/file` writes a
+//! file, `record/message` has the formats, `record/car_clock` compares clocks.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use p2p_shared::protocol::{ControlInfo, FeedEvent};
+use tokio::sync::broadcast::error::RecvError;
+use tokio::task::JoinSet;
+
+use crate::config::RecordConfig;
+use crate::context::Context;
+use crate::net::port_range::PortRange;
+use crate::record::file::Recordings;
+
+mod car_clock;
+mod drive;
+mod file;
+mod message;
+#[cfg(test)]
+mod tests;
+
+/// Records each drive of a car that has its link here, until the router closes.
+pub(crate) async fn run(context: Arc<Context>, config: RecordConfig) {
+    let mut recorder = Recorder {
+        context,
+        recordings: Recordings::new(config),
+        drives: JoinSet::new(),
+        ports: HashSet::new(),
+    };
+    let closed = recorder.context.shutdown.closed.clone();
+    let mut events = recorder.begin_all(PortRange::ALL);
+    loop {
+        tokio::select! {
+            event = events.recv() => match event {
+                Ok(event) => recorder.on_event(&event),
+                Err(RecvError::Lagged(_)) => events = recorder.begin_all(PortRange::ALL),
+                Err(RecvError::Closed) => return,
+            },
+            Some(Ok(port)) = recorder.drives.join_next() => {
+                recorder.ports.remove(&port);
+                // The next file of a long drive, or the next try.
+                recorder.begin_all(PortRange::one(port));
+            }
+            () = closed.cancelled() => break,
+        }
+    }
+    while recorder.drives.join_next().await.is_some() {}
+}
+
+struct Recorder {
+    context: Arc<Context>,
+    recordings: Recordings,
+    /// Each returns its service port.
+    drives: JoinSet<u16>,
+    ports: HashSet<u16>,
+}
+
+impl Recorder {
+    /// Begins to record those of the cars with these ports that somebody drives. Returns the events from then on.
+    fn begin_all(&mut self, ports: PortRange) -> tokio::sync::broadcast::Receiver<Arc<FeedEvent>> {
+        let mut subscription = self.context.registry.subscribe(ports);
+        for link in subscription.snapshot.take().0 {
+            self.on_control(link.service_port, &link.control);
+        }
+        subscription.events
+    }
+
+    fn on_event(&mut self, event: &FeedEvent) {
+        match event {
+            FeedEvent::Control {
+                service_port,
+                control,
+            } => self.on_control(*service_port, control),
+            FeedEvent::Link(link) => self.on_control(link.service_port, &link.control),
+            _ => {}
+        }
+    }
+
+    fn on_control(&mut self, port: u16, control: &ControlInfo) {
+        if control.driver.is_some() && self.ports.insert(port) {
+            let (context, recordings) = (self.context.clone(), self.recordings.clone());
+            self.drives.spawn(async move {
+                drive::record(&context, &recordings, port).await;
+                port
+            });
+        }
+    }
+}
