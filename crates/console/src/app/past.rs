@@ -18,8 +18,8 @@ const FIRST: Duration = Duration::from_secs(60);
 /// Time before a silence that is asked for as well: something may have been lost on the way.
 const MARGIN: Duration = Duration::from_secs(2);
 
-/// Questions that follow one whose answer does not say what the guardian did, and the pause before each: it may not
-/// have written it down yet, and a car that is asked by many answers nothing.
+/// Questions that follow one that was not answered, or whose answer does not say what the guardian did, and the pause
+/// before each: it may not have written it down yet, and a car that is asked by many answers nothing.
 const AGAIN: (u8, Duration) = (3, Duration::from_secs(1));
 
 /// Part of the chosen car's past that this console has missed, and the question about it.
@@ -56,10 +56,11 @@ impl MissedPast {
         };
     }
 
-    /// Notes that the connection is lost, and so all answers.
+    /// Notes that the connection is lost, and with it the answer to an open question, which is asked again.
     pub(super) fn lost(&mut self, heard: Instant) {
-        self.open = None;
-        self.since(heard);
+        let asked = self.open.take().map(|open| open.since);
+        self.again = Default::default();
+        self.since(asked.map_or(heard, |since| since.min(heard)));
     }
 }
 
@@ -126,11 +127,15 @@ impl App {
         let entries = dated(&lines, |clock_ms| {
             answered(clock_ms).map_or(asked, |at| at.clamp(asked, now))
         });
-        link.add_past(&entries, now);
+        let is_answered = entries.is_some();
+        link.add_past(&entries.unwrap_or_default(), now);
         let stopped = link.stopped.as_ref();
         let ours = self.drive.failed_press();
         let stopped = stopped.filter(|stop| ours.is_some() && stop.press == ours);
-        let is_whole = ours.is_none() || stopped.is_some_and(|stop| stop.guardian.is_some());
+        let is_whole = match ours {
+            Some(_) => stopped.is_some_and(|stop| stop.guardian.is_some()),
+            None => is_answered,
+        };
         if stopped.is_some() {
             self.report(Blocked::Lease);
         }
@@ -177,11 +182,9 @@ pub(crate) fn newest_first(lines: &[u8]) -> Option<(PastEntry, Vec<(PastEntry, b
 }
 
 /// Reads the lines, and dates them by the moment at which the car answered, of which its clock is given: by that
-/// clock, or by its time of day what was before its last start.
-pub fn dated(lines: &[u8], moment: impl Fn(u64) -> Instant) -> Vec<(Instant, PastEntry)> {
-    let Some((answered, entries)) = newest_first(lines) else {
-        return Vec::new();
-    };
+/// clock, or by its time of day what was before its last start. `None`: the car has not answered.
+pub fn dated(lines: &[u8], moment: impl Fn(u64) -> Instant) -> Option<Vec<(Instant, PastEntry)>> {
+    let (answered, entries) = newest_first(lines)?;
     let now = moment(answered.clock_ms);
     let mut dated = Vec::new();
     for (entry, is_this_start) in entries {
@@ -193,7 +196,7 @@ pub fn dated(lines: &[u8], moment: impl Fn(u64) -> Instant) -> Vec<(Instant, Pas
         dated.extend(at.map(|at| (at, entry)));
     }
     dated.reverse();
-    dated
+    Some(dated)
 }
 
 #[cfg(test)]
@@ -216,7 +219,7 @@ mod tests {
             line("a", 98_000, 500_001, stands),
         ];
         let now = Instant::now();
-        let dated = dated(lines.concat().as_bytes(), |_| now);
+        let dated = dated(lines.concat().as_bytes(), |_| now).expect("an answer");
         let ago: Vec<u64> = dated.iter().map(|(at, _)| millis(now - *at)).collect();
         assert_eq!(ago, [300_000, 1000]);
     }

@@ -1,5 +1,6 @@
-//! The application from key to message; what it says of the car is in `said`.
+//! The application from key to message; what it says of the car is in `said`, what it asks of it in `past`.
 
+mod past;
 mod said;
 
 use crossterm::event::{
