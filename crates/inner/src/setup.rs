@@ -57,16 +57,16 @@ pub async fn run(options: SetupOptions) -> anyhow::Result<()> {
         questions: Questions { yes: options.yes },
         options,
     };
-    let has_key_changed = setup.take_key().await?;
+    setup.take_key().await?;
     let commands = setup.ask()?;
     let directory = setup.make_directory(&commands)?;
     setup
         .settings
         .set("commands", Some(&path_text(&directory)?));
-    let has_changed = setup.settings.write()? || has_key_changed;
+    let has_changed = setup.settings.write()?;
     setup.say_problems(&directory);
     match setup.user {
-        Some(user) => setup.start(has_changed || user.has_changed),
+        Some(user) => setup.start(user),
         None => {
             setup.say_how_to_start(has_changed);
             Ok(())
@@ -139,7 +139,9 @@ impl Setup {
         Ok(path)
     }
 
-    fn start(&self, has_changed: bool) -> anyhow::Result<()> {
+    fn start(&self, user: ServiceUser) -> anyhow::Result<()> {
+        let has_changed =
+            user.has_changed || SERVICE.is_older_than(&[self.settings.path(), &self.key_file()])?;
         if SERVICE.is_active()? {
             say(match has_changed {
                 true => "p2p-inner is started anew, which stops the car",

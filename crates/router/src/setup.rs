@@ -132,10 +132,10 @@ pub fn run(said: &Options, asked: SetupOptions) -> anyhow::Result<()> {
     settings.set("service-ports", Some(&ports));
     keep_said(said, &mut settings)?;
     (options.port, options.public_host) = (port, Some(host.0));
-    let has_changed = settings.write()?;
+    settings.write()?;
     check_host(&options);
     if let Some(user) = user {
-        let has_changed = has_changed || user.has_changed;
+        let has_changed = user.has_changed || SERVICE.is_older_than(&[settings.path()])?;
         if SERVICE.is_active()? {
             say(match has_changed {
                 true => "p2p-router is started anew: links are back within seconds",

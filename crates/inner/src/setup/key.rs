@@ -15,12 +15,11 @@ use p2p_shared::setup::{NextFile, SettingsFile, clock_problem, say};
 use super::{Setup, path_text};
 
 impl Setup {
-    /// Redeems the invitation for a key and keeps that, or checks the key that is there. Returns true if the key is
-    /// another one.
-    pub(super) async fn take_key(&mut self) -> anyhow::Result<bool> {
+    /// Redeems the invitation for a key and keeps that, or checks the key that is there.
+    pub(super) async fn take_key(&mut self) -> anyhow::Result<()> {
         let given = self.options.invitation.take();
         let mut invitation: Invitation = match given.map(|text| text.parse()).transpose()? {
-            None if self.has_key() => return self.check_key().await.map(|()| false),
+            None if self.has_key() => return self.check_key().await,
             given => self.questions.ask("The invitation", given, None)?,
         };
         if let Some(router) = &self.options.router {
@@ -50,7 +49,7 @@ impl Setup {
             );
         }
         self.settings.write()?;
-        Ok(true)
+        Ok(())
     }
 
     fn has_key(&self) -> bool {
@@ -58,7 +57,7 @@ impl Setup {
     }
 
     /// Path of the key that is used now.
-    fn key_file(&self) -> PathBuf {
+    pub(super) fn key_file(&self) -> PathBuf {
         let known = self.settings.get("key-file").map(PathBuf::from);
         known.unwrap_or_else(|| self.place.dir.join("inner.key"))
     }

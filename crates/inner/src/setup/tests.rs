@@ -6,7 +6,11 @@ use super::*;
 fn a_refusal_ends_the_waiting_and_a_router_that_is_away_does_not() {
     let link = |status: &str| {
         let (active, status) = ("active".to_owned(), status.to_owned());
-        link_of(&ServiceState { active, status })
+        link_of(&ServiceState {
+            active,
+            status,
+            ..Default::default()
+        })
     };
     assert_eq!(
         link("link up: https://a:9000/").unwrap().unwrap(),

@@ -3,9 +3,10 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context as _, bail, ensure};
+use rustix::time::{ClockId, clock_gettime};
 
 use super::{Owner, own_path, write_file};
 use crate::text::{Escaped, EscapedBytes};
@@ -14,6 +15,8 @@ use crate::text::{Escaped, EscapedBytes};
 const LOOK: Duration = Duration::from_millis(300);
 /// Where systemd looks for a program, one after the other.
 const PROGRAMS: [&str; 4] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin"];
+/// What systemd calls the time of a service's last start, in microseconds.
+const STARTED: &str = "ExecMainStartTimestampMonotonic";
 /// Most characters of what a tool says that are shown.
 const SAID: usize = 500;
 
@@ -33,6 +36,8 @@ pub struct ServiceState {
     pub active: String,
     /// What the program says of itself (`STATUS=` of sd_notify(3)).
     pub status: String,
+    /// Time of its last start, since that of the machine (`CLOCK_MONOTONIC`).
+    pub started: Duration,
 }
 
 /// User of a service.
@@ -116,6 +121,23 @@ impl Service {
         Ok(self.state()?.active == "active")
     }
 
+    /// Returns true if one of these files has been written since the service began to run, which so goes by what was
+    /// in it before: by whomever, also by a set-up that was broken off.
+    ///
+    /// # Errors
+    /// If systemd doesn't say.
+    pub fn is_older_than(self, files: &[&Path]) -> anyhow::Result<bool> {
+        let uptime = Duration::try_from(clock_gettime(ClockId::Monotonic))?;
+        let runs = uptime.saturating_sub(self.state()?.started);
+        let now = SystemTime::now();
+        // A file of the future was written before the clock was set back.
+        let age = |file: &&Path| {
+            now.duration_since(file.metadata().ok()?.modified().ok()?)
+                .ok()
+        };
+        Ok(files.iter().filter_map(age).any(|age| age < runs))
+    }
+
     /// Switches the service on, now and at boot. One that runs goes on as it is, unless something `has_changed`.
     ///
     /// # Errors
@@ -183,8 +205,8 @@ impl Service {
     }
 
     fn state(self) -> anyhow::Result<ServiceState> {
-        let properties = ["show", "-p", "ActiveState", "-p", "StatusText", self.name];
-        Ok(parse(&run("systemctl", &properties)?))
+        let properties = format!("--property=ActiveState,StatusText,{STARTED}");
+        Ok(parse(&run("systemctl", &["show", &properties, self.name])?))
     }
 }
 
@@ -200,6 +222,7 @@ fn parse(properties: &str) -> ServiceState {
     ServiceState {
         active: value("ActiveState"),
         status: value("StatusText"),
+        started: Duration::from_micros(value(STARTED).parse().unwrap_or(0)),
     }
 }
 
@@ -228,7 +251,11 @@ mod tests {
 
     #[test]
     fn the_state_is_what_systemctl_shows() {
-        let state = parse("ActiveState=active\nStatusText=link up: https://a:9000/?x=1\n");
+        let state = parse(
+            "ActiveState=active\nStatusText=link up: https://a:9000/?x=1\n\
+             ExecMainStartTimestampMonotonic=1500000\n",
+        );
+        assert_eq!(state.started, Duration::from_millis(1500));
         assert_eq!(state.active, "active");
         assert_eq!(state.status, "link up: https://a:9000/?x=1");
         assert_eq!(parse("StatusText=\n"), ServiceState::default());
