@@ -2,12 +2,12 @@
 //! given back, in one MCAP file (<https://mcap.dev/spec>). `record/drive` follows one drive, `record/file` writes a
 //! file, `record/message` has the formats, `record/car_clock` compares clocks.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use p2p_shared::protocol::{ControlInfo, FeedEvent};
 use tokio::sync::broadcast::error::RecvError;
-use tokio::task::JoinSet;
+use tokio::task::{Id, JoinSet};
 
 use crate::config::RecordConfig;
 use crate::context::Context;
@@ -26,8 +26,7 @@ pub(crate) async fn run(context: Arc<Context>, config: RecordConfig) {
     let mut recorder = Recorder {
         context,
         recordings: Recordings::new(config),
-        drives: JoinSet::new(),
-        ports: HashSet::new(),
+        drives: Drives::default(),
     };
     let closed = recorder.context.shutdown.closed.clone();
     let mut events = recorder.begin_all(PortRange::ALL);
@@ -38,23 +37,20 @@ pub(crate) async fn run(context: Arc<Context>, config: RecordConfig) {
                 Err(RecvError::Lagged(_)) => events = recorder.begin_all(PortRange::ALL),
                 Err(RecvError::Closed) => return,
             },
-            Some(Ok(port)) = recorder.drives.join_next() => {
-                recorder.ports.remove(&port);
+            Some(port) = recorder.drives.ended() => {
                 // The next file of a long drive, or the next try.
                 recorder.begin_all(PortRange::one(port));
             }
             () = closed.cancelled() => break,
         }
     }
-    while recorder.drives.join_next().await.is_some() {}
+    while recorder.drives.ended().await.is_some() {}
 }
 
 struct Recorder {
     context: Arc<Context>,
     recordings: Recordings,
-    /// Each returns its service port.
-    drives: JoinSet<u16>,
-    ports: HashSet<u16>,
+    drives: Drives,
 }
 
 impl Recorder {
@@ -79,12 +75,35 @@ impl Recorder {
     }
 
     fn on_control(&mut self, port: u16, control: &ControlInfo) {
-        if control.driver.is_some() && self.ports.insert(port) {
+        if control.driver.is_some() && !self.drives.has(port) {
             let (context, recordings) = (self.context.clone(), self.recordings.clone());
-            self.drives.spawn(async move {
-                drive::record(&context, &recordings, port).await;
-                port
-            });
+            let drive = async move { drive::record(&context, &recordings, port).await };
+            self.drives.begin(port, drive);
         }
+    }
+}
+
+/// The drives that are recorded: a task each.
+#[derive(Default)]
+struct Drives {
+    tasks: JoinSet<()>,
+    ports: HashMap<Id, u16>,
+}
+
+impl Drives {
+    fn has(&self, port: u16) -> bool {
+        self.ports.values().any(|it| *it == port)
+    }
+
+    fn begin(&mut self, port: u16, drive: impl Future<Output = ()> + Send + 'static) {
+        let task = self.tasks.spawn(drive);
+        self.ports.insert(task.id(), port);
+    }
+
+    /// Waits for the end of one, by a panic too. Returns its port; `None`: there is none.
+    async fn ended(&mut self) -> Option<u16> {
+        let ended = self.tasks.join_next_with_id().await?;
+        let task = ended.map_or_else(|error| error.id(), |(task, ())| task);
+        self.ports.remove(&task)
     }
 }

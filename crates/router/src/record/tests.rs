@@ -7,6 +7,7 @@ use mcap::MessageStream;
 use mcap::read::{Options, Summary};
 use p2p_shared::protocol::Picture;
 
+use super::Drives;
 use super::file::{AT_ONCE, Entry, Over, RecordingFile, Recordings};
 use super::message::{Body, Level};
 use crate::config::RecordConfig;
@@ -187,4 +188,14 @@ fn a_disk_that_does_not_answer_holds_up_neither_a_drive_nor_the_routers_end() {
     assert!(more.unwrap().is_none());
     drop(runtime);
     drop(hung);
+}
+
+#[tokio::test]
+async fn a_car_whose_recording_has_panicked_can_be_recorded_again() {
+    let mut drives = Drives::default();
+    drives.begin(9000, async { panic!("as a fault would have it") });
+    drives.begin(9001, std::future::pending());
+    assert!(drives.has(9000) && drives.has(9001));
+    assert_eq!(drives.ended().await, Some(9000));
+    assert!(!drives.has(9000) && drives.has(9001));
 }
