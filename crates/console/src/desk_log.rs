@@ -1,10 +1,15 @@
 //! Logs what a person at this desk did to a car and was shown of it, for whoever asks later what happened.
 
-use p2p_shared::protocol::{ConsoleToRouter, DriveCommand};
+use std::time::Duration;
+
+use p2p_shared::names::{CommandName, LinkName, RunId};
+use p2p_shared::protocol::{ConsoleToRouter, DriveCommand, Refusal, RouterToConsole, SendEvent};
+use p2p_shared::timing::millis_f64;
 use tracing::field::display;
 
 use crate::app::App;
 use crate::app::contact::Silence;
+use crate::connection::ConnectionEvent;
 
 #[derive(Debug, Default)]
 pub(crate) struct DeskLog {
@@ -48,6 +53,20 @@ impl DeskLog {
         }
     }
 
+    /// Logs what became of a run that this desk asked for.
+    pub(crate) fn heard(&self, event: &ConnectionEvent, app: &App) {
+        let ConnectionEvent::Message(message) = event else {
+            return;
+        };
+        if let RouterToConsole::SendEvent { request, event } = &**message
+            && let Some(sent) = app.commands.run.as_ref()
+            && sent.request == *request
+        {
+            let link = app.link().map(|link| &link.info.name);
+            run_event(link, &sent.command, sent.id, event);
+        }
+    }
+
     /// Logs what the screen says of the car, when that changes.
     pub(crate) fn shown(&mut self, app: &App) {
         let link = app.link().map(|link| &link.info.name);
@@ -67,5 +86,36 @@ impl DeskLog {
                 tracing::info!(link, text = notice, "shown");
             }
         }
+    }
+}
+
+/// Logs what a router tells of a run that was asked for here, of this car and with this id, if that is known. A run that
+/// was refused is not one whose connection was lost.
+pub(crate) fn run_event(
+    link: Option<&LinkName>,
+    command: &CommandName,
+    run: Option<RunId>,
+    event: &SendEvent,
+) {
+    let (link, run) = (link.map(display), run.map(display));
+    match event {
+        SendEvent::Queued { run } => tracing::info!(link, %run, %command, "send"),
+        SendEvent::Finished { end, exec_us, .. } => {
+            let exec_ms = millis_f64(Duration::from_micros(*exec_us));
+            tracing::info!(link, run, %command, exit = %end, exec_ms, "send ended");
+        }
+        SendEvent::Refused {
+            refusal: Some(Refusal::WorkerLost),
+            message,
+            ..
+        } => tracing::info!(link, run, %command, why = %message, "send lost"),
+        SendEvent::Refused { message, .. } => {
+            tracing::info!(link, run, %command, why = %message, "send refused");
+        }
+        SendEvent::Lost => {
+            let why = "the link to the car was lost";
+            tracing::info!(link, run, %command, why, "send lost");
+        }
+        SendEvent::Started | SendEvent::Output(_) => {}
     }
 }

@@ -301,6 +301,9 @@ impl EventLoop {
             Event::Terminal(Size(width, height)) => Some((width, height)),
             _ => None,
         };
+        if let Event::Connection(event) = &event {
+            self.desk_log.heard(event, &self.app);
+        }
         let mut next = ControlFlow::Continue(());
         for effect in (self.parts.update)(&mut self.app, event, Instant::now()) {
             match effect {

@@ -305,6 +305,21 @@ fn of_log(source: &str, fields: &Map<String, Value>, has_car: bool) -> Option<St
             field("from")
         ),
         "release" => format!("the key is let go: press {}", field("press")),
+        "send" => format!("{} is sent: run {}", field("command"), field("run")),
+        "send ended" => format!(
+            "{} ended: {} (run {})",
+            field("command"),
+            field("exit"),
+            field("run")
+        ),
+        "send refused" => format!("{} is refused: {}", field("command"), field("why")),
+        "send lost" => format!(
+            "nobody knows whether {} was executed: {}",
+            field("command"),
+            field("why")
+        ),
+        // One of each command at this desk tells nothing.
+        "started" => return None,
         "stop" if source == "desk" => "Space: stop".to_owned(),
         "stop" => format!("a stop for {} is passed on", field("by")),
         "control taken" => format!("{} takes control ({})", field("driver"), field("how")),
@@ -322,8 +337,13 @@ fn of_log(source: &str, fields: &Map<String, Value>, has_car: bool) -> Option<St
                 why if why.is_empty() => String::new(),
                 why => format!(": {why}"),
             };
+            // What did not begin was refused; the link may be as good as ever.
+            let result = match field("executed").as_str() {
+                "no" => "refused, status",
+                _ => "status",
+            };
             format!(
-                "{command} by {source} of {}: status {}{why}",
+                "{command} by {source} of {}: {result} {}{why}",
                 field("from"),
                 field("status")
             )

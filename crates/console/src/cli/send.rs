@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use p2p_shared::bounded::Arguments;
-use p2p_shared::names::{Argument, RunId};
+use p2p_shared::names::{Argument, CommandName, LinkName, RunId};
 use p2p_shared::protocol::{
     ConsoleToRouter, End, LinkInfo, Outcome, Refusal, RouterToConsole, RunReport, SendEvent, cost,
 };
@@ -15,12 +15,14 @@ use p2p_shared::timing::{millis, millis_f64};
 use p2p_shared::websocket::SocketEvent;
 use serde_json::{Value, json};
 use tokio::time::{MissedTickBehavior, interval};
+use tracing::field::display;
 
 use super::client::RouterClient;
 use super::output::{self, OutputLine};
 use super::{StopSignal, commands, recover_run, stop_signal};
 use crate::config::SendOptions;
 use crate::connection::{ConsoleSocket, DEAD, RouterTarget};
+use crate::desk_log;
 use crate::exit_code::{
     DENIED, ERROR, Failure, INTERRUPTED, OFFLINE, UNREACHABLE, closed_connection, for_end,
 };
@@ -64,7 +66,8 @@ async fn attempt(
     let mut stop = stop_signal()?;
     let mut printer = RunPrinter {
         as_json,
-        command: send.command.to_string(),
+        command: send.command.clone(),
+        link: None,
         run: None,
         has_started: false,
         printed: 0,
@@ -72,6 +75,7 @@ async fn attempt(
     let found = client.find(&send.to).cloned();
     let followed = async {
         let car = found?;
+        printer.link = Some(car.name.clone());
         client.socket.push(&ConsoleToRouter::Send {
             request: REQUEST,
             service_port: car.service_port,
@@ -83,7 +87,11 @@ async fn attempt(
         anyhow::Ok((end, car))
     };
     let (code, why, mut client, car) = match followed.await {
-        Ok((FollowEnd::RouterLost(why), car)) => (UNREACHABLE, why, None, car),
+        Ok((FollowEnd::RouterLost(why), car)) => {
+            let (link, run) = (&car.name, printer.run.map(display));
+            tracing::info!(%link, run, command = %printer.command, why, "send lost");
+            (UNREACHABLE, why, None, car)
+        }
         Ok((FollowEnd::LinkLost, car)) => {
             let why = "the link to the car was lost".to_owned();
             (OFFLINE, why, Some(client), car)
@@ -193,6 +201,7 @@ async fn follow(
                         more: cost(bytes),
                     })?;
                 }
+                desk_log::run_event(printer.link.as_ref(), &printer.command, printer.run, &event);
                 match event {
                     SendEvent::Lost => return Ok(FollowEnd::LinkLost),
                     SendEvent::Refused {
@@ -220,7 +229,8 @@ async fn follow(
 
 struct RunPrinter {
     as_json: bool,
-    command: String,
+    command: CommandName,
+    link: Option<LinkName>,
     run: Option<RunId>,
     has_started: bool,
     /// Bytes of output that were printed.

@@ -28,7 +28,12 @@ const OF_CAR: [(&str, &[&str]); 18] = [
     ("press", &["driver", "command", "press", "from"]),
     ("press dropped: too old", &["press"]),
     ("stop", &["by"]),
-    ("run", &["command", "source", "from", "status", "why"]),
+    (
+        "run",
+        &[
+            "run", "command", "source", "from", "status", "executed", "why",
+        ],
+    ),
     ("motion started", &["command", "press"]),
     ("motion refused", &["press", "why"]),
     ("motion over", &["press", "cause", "by"]),
