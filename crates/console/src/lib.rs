@@ -10,7 +10,7 @@
 
 use std::process::ExitCode;
 
-use p2p_shared::logging;
+use p2p_shared::{logging, settings};
 
 pub mod app;
 pub mod camera;
@@ -53,6 +53,7 @@ fn start(options: Options, parts: AppParts) -> anyhow::Result<ExitCode> {
     // Standard error is for the command's own output; of the log, only errors are printed there.
     log_options.verbosity -= 2;
     let _logs = logging::start(log_options);
+    settings::log_start::<Options>();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()

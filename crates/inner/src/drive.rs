@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use p2p_shared::bounded::Text;
+use p2p_shared::names::LinkName;
 use p2p_shared::protocol::{
     ActiveMotion, End, MotionEvent, MotionRefusal, Refusal, RunRequest, StopCause, StopFailure,
 };
@@ -15,6 +16,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
+use tracing::field::display;
 
 use crate::clock;
 use crate::commands::Commands;
@@ -23,7 +25,7 @@ use crate::motion::{
     GuardState, Motion, MotionCommand, MotionEffect, MotionInput, MotionOrigin, MotionOwner,
     MotionRules, ProcessEvent, ProcessToken, StopResult, StopTargets,
 };
-use crate::run::{Failure, Run, RunReporter, draining};
+use crate::run::{Failure, LoggedIds, Run, RunReporter, draining};
 
 /// Longest time for which the car may move without its timers being checked (the console uses the
 /// same for itself). After that it is stopped: whatever kept this task from running may do it again,
@@ -75,6 +77,8 @@ pub(crate) struct Drive {
     is_draining: bool,
     /// Who asked last that the car stops, since it moves.
     asked_by: Option<Text>,
+    /// Name of the link that the last request came by, or the one that the inner asks for.
+    link: LinkName,
     /// Keeps this process alive until the car stands.
     leaving: Option<TaskTrackerToken>,
 }
@@ -83,6 +87,8 @@ pub(crate) struct Drive {
 struct RunningStop {
     cancel: CancellationToken,
     cause: StopCause,
+    /// Ids for the log.
+    ids: LoggedIds,
     /// True if others' runs are answered by this stop, too.
     is_shared: bool,
 }
@@ -92,6 +98,7 @@ impl Drive {
         commands: Arc<Commands>,
         reporter: RunReporter,
         tracker: TaskTracker,
+        link: LinkName,
     ) -> (Self, DriveHandle) {
         let (own, queue) = mpsc::unbounded_channel();
         let handle = DriveHandle(own);
@@ -130,6 +137,7 @@ impl Drive {
             moving: None,
             is_draining: false,
             asked_by: None,
+            link,
             leaving: None,
         };
         (drive, handle)
@@ -189,12 +197,14 @@ impl Drive {
                 driver,
                 run,
             } => {
+                self.link.clone_from(&run.link);
                 // A motion that can't be stopped doesn't begin, nor one that would outlive this
                 // process.
                 if let Err((refusal, problem)) = self.may_begin() {
                     tracing::warn!(
-                        epoch = press.epoch,
-                        press = press.number,
+                        link = %run.link,
+                        %press,
+                        run = %run.id(),
                         %driver,
                         why = problem,
                         "press refused"
@@ -207,7 +217,9 @@ impl Drive {
                 }
                 let order = motion_command(&run.request);
                 let origin = MotionOrigin::Press(press);
-                self.waiting.insert(origin, (*run, driver));
+                let mut run = *run;
+                run.logged.press = Some(press);
+                self.waiting.insert(origin, (run, driver));
                 self.decide(MotionInput::Press {
                     id: press,
                     order,
@@ -220,6 +232,7 @@ impl Drive {
             DriveRequest::Stop { by, over, cause } => {
                 if let Err((_, why)) = self.may_stop() {
                     tracing::warn!(
+                        link = %self.link,
                         %by,
                         %cause,
                         why,
@@ -237,7 +250,7 @@ impl Drive {
                     });
                     self.report(MotionEvent::Stands);
                 } else {
-                    tracing::info!(%by, %cause, "stop");
+                    tracing::info!(link = %self.link, %by, %cause, "stop");
                     self.asked_by = Some(by);
                     self.decide(MotionInput::Stop(cause));
                 }
@@ -248,10 +261,11 @@ impl Drive {
             }
             DriveRequest::Timed(run) => self.timed(*run),
             DriveRequest::StopRun(run) => {
+                self.link.clone_from(&run.link);
                 if let Err((refusal, why)) = self.may_stop() {
                     return self.refuse(run.id(), refusal, why);
                 }
-                tracing::info!(by = %run.request.remote_addr, run = %run.id(), "stop");
+                tracing::info!(link = %self.link, by = %run.request.remote_addr, run = %run.id(), "stop");
                 self.asked_by = Some(run.request.remote_addr.clone());
                 // If as many stops run as may, the next stop answers this run.
                 self.stop_runs.push(*run);
@@ -326,6 +340,7 @@ impl Drive {
 
     fn timed(&mut self, run: Run) {
         let id = run.id();
+        self.link.clone_from(&run.link);
         // A motion that can't be stopped doesn't begin.
         if let Err((refusal, message)) = self.may_begin() {
             return self.refuse(id, refusal, message);
@@ -395,7 +410,10 @@ impl Drive {
         said: Text,
     ) {
         let &RunningStop {
-            cause, is_shared, ..
+            cause,
+            is_shared,
+            ref ids,
+            ..
         } = stop;
         let (ok, exec_us) = (end == End::Exit(0), micros(exec));
         let now = clock::now();
@@ -403,7 +421,10 @@ impl Drive {
         if !ok && !is_shared && self.motion.tries_by_itself() {
             tracing::debug!(exit = %end, exec_ms = millis_f64(exec), "the stop still fails");
         } else {
-            tracing::info!(%cause, exit = %end, exec_ms = millis_f64(exec), "stopped");
+            let link = &self.link;
+            let (run, press) = (ids.run.map(display), ids.press.map(display));
+            let exec_ms = millis_f64(exec);
+            tracing::info!(%link, run, press, %cause, exit = %end, exec_ms, "stopped");
         }
         let (tries, again) = self.motion.failures();
         let failure = (!ok).then(|| StopFailure {

@@ -185,7 +185,12 @@ fn connect_parts(
         .map_or_else(Ring::in_memory, Ring::at);
     let (reporter, outbox) = RunReporter::new(ring);
     let tracker = TaskTracker::new();
-    let (drive, car) = Drive::new(commands.clone(), reporter.clone(), tracker.clone());
+    let (drive, car) = Drive::new(
+        commands.clone(),
+        reporter.clone(),
+        tracker.clone(),
+        config.name.clone(),
+    );
     let dispatcher = Dispatcher {
         commands,
         limit: config.timeout,

@@ -8,7 +8,7 @@ use p2p_inner::config::{self, Options, Task};
 use p2p_inner::link_lock::LinkLock;
 use p2p_inner::{Inner, guardian, setup};
 use p2p_shared::os::{EndSignals, sd_notify};
-use p2p_shared::{logging, os};
+use p2p_shared::{logging, os, settings};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -31,6 +31,7 @@ fn main() -> ExitCode {
         }) => {
             // A log file of its own: two processes can't rotate and remove the same files.
             let _logs = logging::start(options.common.log_options("p2p-inner-guardian"));
+            settings::log_start::<Options>();
             os::exit_code(guardian::run(&commands, stop, inner, ring))
         }
         None => os::take_front().unwrap_or_else(|| os::exit_code(run(options))),
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
 
 fn run(options: Options) -> anyhow::Result<()> {
     let _logs = logging::start(options.common.log_options("p2p-inner"));
+    settings::log_start::<Options>();
     let runtime = Runtime::new()?;
     let result = runtime.block_on(serve(options));
     // A resolver that hangs must not hold up our end.

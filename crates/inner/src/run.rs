@@ -12,7 +12,8 @@ use bytes::Bytes;
 use p2p_shared::bounded::{Arguments, Text};
 use p2p_shared::names::{CommandName, LinkName, RunId};
 use p2p_shared::protocol::{
-    ARGUMENTS_SHOWN, End, InnerToRouter, RUN_WINDOW, Refusal, RunRequest, STDERR_KEPT, StderrTail,
+    ARGUMENTS_SHOWN, End, InnerToRouter, PressId, RUN_WINDOW, Refusal, RunRequest, STDERR_KEPT,
+    StderrTail,
 };
 use p2p_shared::text::{EscapedBytes, Escaper};
 use p2p_shared::timing;
@@ -65,6 +66,8 @@ pub(crate) struct Run {
     pub request: RunRequest,
     pub stdin: Bytes,
     pub link: LinkName,
+    /// Ids that its log lines have.
+    pub logged: LoggedIds,
     /// Time limit; `None` for motions and stops, which the drive ends.
     pub limit: Option<Duration>,
     pub window: Window,
@@ -80,6 +83,14 @@ pub(crate) struct Run {
     pub role: Option<MotionRole>,
     /// Keeps the run in the table, and the inner from ending.
     pub _entry: Option<EntryGuard>,
+}
+
+/// Ids by which the log lines of all programs are found that belong together: those of a run that was asked for, and of
+/// a stop that nobody asked for those of the motion that it ends.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct LoggedIds {
+    pub run: Option<RunId>,
+    pub press: Option<PressId>,
 }
 
 /// Checks that a run's deadline has not passed.
@@ -109,6 +120,10 @@ impl Run {
         tracker: &TaskTracker,
     ) -> Self {
         Self {
+            logged: LoggedIds {
+                run: Some(request.run),
+                press: None,
+            },
             request,
             stdin: Bytes::new(),
             link,
@@ -371,7 +386,8 @@ impl Run {
         }
         tracing::info!(
             link = self.link.as_str(),
-            run = %self.id(),
+            run = self.logged.run.map(display),
+            press = self.logged.press.map(display),
             command = self.request.command.as_str(),
             arguments = %ShownArguments(&self.request.arguments),
             from = self.request.remote_addr.raw(),
@@ -408,7 +424,8 @@ impl Run {
         }
         tracing::info!(
             link = %self.link,
-            run = %self.id(),
+            run = self.logged.run.map(display),
+            press = self.logged.press.map(display),
             command = %self.request.command,
             from = self.request.remote_addr.raw(),
             why = message,

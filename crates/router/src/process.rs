@@ -4,8 +4,8 @@
 use std::pin::pin;
 
 use anyhow::Context;
-use p2p_shared::logging;
 use p2p_shared::os::{EndSignals, sd_notify, with_causes};
+use p2p_shared::{logging, settings};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::auth::bootstrap_keys;
@@ -48,6 +48,7 @@ async fn serve(
     // Signals that came before somebody waited for them.
     let (is_to_end, mut is_to_restart) = (signals.end(), signals.restart());
     let _logs = logging::start(options.common.log_options("p2p-router"));
+    settings::log_start::<Options>();
     limits::raise_open_files();
     let mut router = start(options)?;
     while !is_to_end

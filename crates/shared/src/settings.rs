@@ -24,6 +24,7 @@ mod command_line;
 mod common;
 mod file;
 mod layers;
+mod shown;
 
 use std::ffi::OsString;
 
@@ -32,6 +33,7 @@ use clap::Parser;
 pub use clap_complete::Shell;
 pub use command_line::{CommandLine, NoCommandLine};
 pub use common::{CommonOptions, CommonTask};
+pub use shown::log_start;
 
 /// The command line of a program, with its settings.
 pub trait Settings: Parser {

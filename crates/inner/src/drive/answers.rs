@@ -55,7 +55,7 @@ impl Drive {
         };
         if let Some(press) = origin.press() {
             tracing::info!(
-                epoch = press.epoch, press = press.number, run = %run.id(), driver = %who,
+                link = %run.link, %press, run = %run.id(), driver = %who,
                 from = %run.request.remote_addr, %why, "press refused"
             );
             return self.report(MotionEvent::Refused { press, why });
@@ -74,7 +74,7 @@ impl Drive {
     }
 
     pub(super) fn refuse(&self, run: RunId, refusal: Refusal, message: String) {
-        tracing::info!(%run, why = message, "run refused");
+        tracing::info!(link = %self.link, %run, why = message, "run refused");
         self.reporter.urgent(InnerToRouter::Refused {
             run,
             refusal,

@@ -9,6 +9,7 @@ use p2p_shared::protocol::{ActiveMotion, MotionEvent, Refusal, StopCause};
 use p2p_shared::text::Escaped;
 use p2p_shared::timing::millis;
 use tokio_util::sync::CancellationToken;
+use tracing::field::display;
 
 use super::by_worker::execute;
 use super::{Drive, DriveRequest, RunningStop};
@@ -16,7 +17,7 @@ use crate::motion::{
     GuardState, MotionCommand, MotionEffect, MotionInput, MotionOrigin, MotionOwner, MotionRole,
     ProcessToken, RoleKind, StopResult,
 };
-use crate::run::Run;
+use crate::run::{LoggedIds, Run};
 
 /// Most characters of the driver's name in the guardian's log.
 const MAX_WHO: usize = 200;
@@ -45,30 +46,34 @@ impl Drive {
                 let mut run = others.pop().unwrap_or_else(|| self.own_stop());
                 let is_shared = !others.is_empty();
                 for other in &others {
-                    tracing::info!(run = %other.id(), by = %run.id(), "stop answered by another");
+                    tracing::info!(link = %other.link, run = %other.id(), by = %run.id(), "stop answered by another");
                 }
                 let kind = RoleKind::Stop {
                     target: self.stop_targets.stop_target(),
                     is_retry: run.id() == own_run() && self.motion.tries_by_itself(),
                 };
                 run.others = others;
+                let ids = run.logged.clone();
                 let stop = RunningStop {
                     cancel: self.spawn(token, run, kind),
                     cause,
+                    ids,
                     is_shared,
                 };
                 self.stops.insert(token, stop);
             }
             MotionEffect::Refuse { origin, why } => self.refused(origin, why),
             MotionEffect::Extended { run, by } => {
-                tracing::info!(%run, %by, "motion extended");
+                tracing::info!(link = %self.link, %run, %by, "motion extended");
                 if let Some((asked, _)) = self.waiting.remove(&MotionOrigin::Timed(run)) {
                     self.extended(asked);
                 }
             }
             MotionEffect::Over { origin, cause, at } => {
                 let press = origin.press();
-                tracing::info!(%origin, %cause, "motion over");
+                let (link, run) = (&self.link, self.run_of(origin).map(display));
+                let id = press.map(display);
+                tracing::info!(%link, press = id, run, %cause, "motion over");
                 let is_asked = matches!(cause, StopCause::Asked | StopCause::Beginning);
                 let by = self.asked_by.take().filter(|_| is_asked);
                 self.report(MotionEvent::Over {
@@ -93,7 +98,7 @@ impl Drive {
                 if !again {
                     let why = self.no_stop();
                     let why = why.as_ref().map(Text::raw);
-                    tracing::error!(why, "STOP FAILED: nothing moves until a stop has succeeded");
+                    tracing::error!(link = %self.link, why, "STOP FAILED: nothing moves until a stop has succeeded");
                     self.report(MotionEvent::StopFailed);
                 }
             }
@@ -116,7 +121,7 @@ impl Drive {
         let press = origin.press();
         if let Some(press) = press {
             tracing::info!(
-                epoch = press.epoch, press = press.number, run = %run.id(), driver = %who,
+                link = %run.link, %press, run = %run.id(), driver = %who,
                 from = %run.request.remote_addr, command = %order.command,
                 lease_ms = self.commands.motion.lease_ms, "press"
             );
@@ -183,18 +188,33 @@ impl Drive {
 
     /// Makes a run of the stop command for the drive itself: nobody waits for it.
     fn own_stop(&self) -> Run {
-        let link = "-"
-            .parse()
-            .unwrap_or_else(|_| unreachable!("a dash is a name"));
         let (command, nobody) = (self.commands.motion.stop.clone(), Text::default());
-        Run::unread(
+        let mut run = Run::unread(
             own_run(),
             command,
             nobody,
-            link,
+            self.link.clone(),
             &self.reporter,
             &self.tracker,
-        )
+        );
+        let moves = self.moving.is_some() || !self.motions.is_empty();
+        run.logged = match moves {
+            true => LoggedIds {
+                run: self.owner.run,
+                press: self.owner.press,
+            },
+            false => LoggedIds::default(),
+        };
+        run
+    }
+
+    /// The run that moves the car because of this press or request, or did last.
+    fn run_of(&self, origin: MotionOrigin) -> Option<RunId> {
+        match origin {
+            MotionOrigin::Timed(run) => Some(run),
+            MotionOrigin::Press(press) if self.owner.press == Some(press) => self.owner.run,
+            MotionOrigin::Press(_) => None,
+        }
     }
 
     pub(super) fn update_guardian(&self) {
@@ -217,7 +237,7 @@ impl Drive {
     }
 }
 
-/// Run id of stops by the drive itself.
+/// Run id of stops by the drive itself, which nobody asks for by it. Their log lines have the ids of what they end.
 fn own_run() -> RunId {
     RunId::from_number(0)
 }

@@ -47,7 +47,12 @@ impl Bench {
         let commands = Commands::new(files, info, Arc::new(OsProcesses));
         let tracker = TaskTracker::new();
         let (reporter, outbox) = RunReporter::new(crate::ring::Ring::in_memory());
-        let (drive, car) = Drive::new(commands.clone(), reporter.clone(), tracker.clone());
+        let (drive, car) = Drive::new(
+            commands.clone(),
+            reporter.clone(),
+            tracker.clone(),
+            "car".parse().unwrap(),
+        );
         let bench = Self {
             folder,
             car,

@@ -301,8 +301,7 @@ fn log_why(cause: &str, deadline_ms: u64, owner: &MotionOwner) {
         cause,
         who = %owner.who,
         run = owner.run.map(tracing::field::display),
-        epoch = owner.press.map(|press| press.epoch),
-        press = owner.press.map(|press| press.number),
+        press = owner.press.map(tracing::field::display),
         deadline_ms,
         late_ms,
         "the guardian stops the car"

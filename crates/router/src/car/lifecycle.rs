@@ -271,7 +271,7 @@ impl LinkObserver for Arc<Car> {
             state.stopped_by = None;
         }
         if is_shown {
-            log::motion(&state.name, &state.key, &event);
+            log::motion(&state.name, &state.key, state.moving.as_ref(), &event);
         }
         let before = state.seen();
         state.follow(&event);

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use p2p_shared::names::LinkName;
-use p2p_shared::protocol::{MotionEvent, PressId};
+use p2p_shared::protocol::{ActiveMotion, MotionEvent, PressId};
 use p2p_shared::timing::millis_f64;
+use tracing::field::display;
 
 use super::DriverSession;
 use crate::car::control::{Event, Taken};
@@ -56,14 +57,17 @@ pub(super) fn pressed(
     );
 }
 
-/// Logs what a car reports. Its key is named, so that the lines count as the key's: a car may have any
+/// Logs what a car that moved so reports. Its key is named, so that the lines count as the key's: a car may have any
 /// number of names.
-pub(super) fn motion(link: &LinkName, key: &str, event: &MotionEvent) {
-    let press_of =
-        |press: &Option<PressId>| press.map(|press| press.to_string()).unwrap_or_default();
+pub(super) fn motion(
+    link: &LinkName,
+    key: &str,
+    moving: Option<&ActiveMotion>,
+    event: &MotionEvent,
+) {
     match event {
         MotionEvent::Started(moving) => {
-            let (run, command, press) = (&moving.run, &moving.command, press_of(&moving.press));
+            let (run, command, press) = (moving.run, &moving.command, moving.press.map(display));
             tracing::info!(%link, key, %run, %command, press, "motion started");
         }
         MotionEvent::Refused { press, why } => {
@@ -72,9 +76,10 @@ pub(super) fn motion(link: &LinkName, key: &str, event: &MotionEvent) {
         MotionEvent::Over {
             press, cause, by, ..
         } => {
-            let press = press_of(press);
-            let by = by.as_ref().map(tracing::field::display);
-            tracing::info!(%link, key, press, %cause, by, "motion over");
+            let run = moving.filter(|moving| moving.press == *press);
+            let run = run.map(|moving| display(moving.run));
+            let (press, by) = (press.map(display), by.as_ref().map(display));
+            tracing::info!(%link, key, run, press, %cause, by, "motion over");
         }
         MotionEvent::Ended { run, end, exec_us } => {
             let exec_ms = *exec_us as f64 / 1e3;
@@ -86,12 +91,12 @@ pub(super) fn motion(link: &LinkName, key: &str, event: &MotionEvent) {
             exec_us,
             failure,
         } => {
-            let said = failure
-                .as_ref()
-                .map(|failure| tracing::field::display(&failure.said));
+            let said = failure.as_ref().map(|failure| display(&failure.said));
+            let run = moving.map(|moving| display(moving.run));
+            let press = moving.and_then(|moving| moving.press).map(display);
             let tries = failure.as_ref().map(|failure| failure.tries);
             let exec_ms = *exec_us as f64 / 1e3;
-            tracing::info!(%link, key, %cause, exit = %end, exec_ms, tries, said, "stop ended");
+            tracing::info!(%link, key, run, press, %cause, exit = %end, exec_ms, tries, said, "stop ended");
         }
         MotionEvent::Stands => tracing::info!(%link, key, "car stands"),
         MotionEvent::StopFailed => {

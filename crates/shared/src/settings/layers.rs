@@ -23,7 +23,7 @@ const VERBOSITY: [&str; 2] = ["verbose", "quiet"];
 const SHOWN_CHARS: usize = 100;
 
 /// Returns the name of an argument in the file.
-fn key(arg: &Arg) -> String {
+pub(super) fn key(arg: &Arg) -> String {
     let value_name = || Some(arg.get_value_names()?.first()?.as_str());
     let name = arg.get_long().or_else(value_name);
     let name = name.unwrap_or(arg.get_id().as_str());
