@@ -16,8 +16,8 @@ mod log_lines;
 pub mod overlay;
 mod palette;
 pub mod past;
-pub mod past_cars;
 mod question;
+pub mod replay;
 pub mod round_trips;
 pub mod run_log;
 mod said;
@@ -28,7 +28,6 @@ mod types;
 pub mod wall_clock;
 mod watched_timeline;
 
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use jiff::tz::TimeZone;
@@ -42,12 +41,12 @@ use crate::app::command_list::CommandList;
 use crate::app::fleet::{Fleet, FleetLink};
 use crate::app::fleet_list::FleetList;
 use crate::app::past::MissedPast;
-use crate::app::past_cars::PastCars;
 use crate::app::question::Question;
+use crate::app::replay::Replay;
 use crate::app::round_trips::RoundTrips;
 use crate::app::run_log::RunLog;
 use crate::app::text_field::TextField;
-use crate::app::timeline::{Timeline, TimelineView};
+use crate::app::timeline::TimelineView;
 use crate::app::wall_clock::WallClock;
 use crate::drive::{Blocked, ControlHolder, Drive, DriveState, LATE};
 use crate::keymap::Screen;
@@ -100,8 +99,8 @@ pub struct App {
     pub drive: Drive,
     pub camera: CameraPane,
     pub timeline_view: TimelineView,
-    /// Timelines of the cars of a past log, by name.
-    past: BTreeMap<String, Timeline>,
+    /// The past that is played, if a file is shown and no router.
+    pub replay: Option<Box<Replay>>,
     pub start_delay: Option<Duration>,
     /// What is not known of the chosen car.
     missed: MissedPast,
@@ -168,7 +167,7 @@ impl App {
             commands: CommandList::default(),
             camera: CameraPane::default(),
             timeline_view: TimelineView::default(),
-            past: BTreeMap::new(),
+            replay: None,
             router: None,
             start_delay: None,
             missed: MissedPast::default(),
@@ -197,6 +196,9 @@ impl App {
 
     /// Applies an event; returns what the caller must do.
     pub fn update(&mut self, event: Event, now: Instant) -> Vec<Effect> {
+        if self.is_replay() {
+            return self.update_replay(event, now);
+        }
         self.now = now;
         match event {
             Event::Terminal(event) => self.on_terminal(event),
@@ -213,8 +215,7 @@ impl App {
             }
             Event::Late(_) => {}
             Event::Stale(event) => self.on_stale(&event),
-            Event::Saved(Ok(name)) => self.notify(format!("saved as {name}"), false),
-            Event::Saved(Err(why)) => self.notify(why, true),
+            Event::Saved(saved) => self.on_saved(saved),
             Event::Terminate => self.quit(),
         }
         self.show_silence();
@@ -228,13 +229,24 @@ impl App {
         std::mem::take(&mut self.effects)
     }
 
+    fn on_saved(&mut self, saved: Result<String, String>) {
+        match saved {
+            Ok(name) => self.notify(format!("saved as {name}"), false),
+            Err(why) => self.notify(why, true),
+        }
+    }
+
     /// Longest time until the next [`Event::Tick`].
     pub fn next_tick(&self) -> Duration {
         let idle = Duration::from_millis(250);
         let drive = self.drive.next();
         let drive = drive.map(|at| at.saturating_duration_since(self.now));
-        let next = [drive, self.next_of_silence(), Some(idle)];
-        next.into_iter().flatten().min().unwrap_or(idle)
+        let next = [drive, self.next_of_silence(), self.next_of_replay()];
+        next.into_iter()
+            .flatten()
+            .chain([idle])
+            .min()
+            .unwrap_or(idle)
     }
 
     pub fn link(&self) -> Option<&FleetLink> {
@@ -260,10 +272,6 @@ impl App {
     /// Returns true if this console may drive and run commands.
     pub fn may_drive(&self) -> bool {
         self.role.may_run() && !self.setup.readonly && !self.is_replay()
-    }
-
-    pub fn is_replay(&self) -> bool {
-        matches!(self.connection, ConnectionState::Replay { .. })
     }
 
     /// Returns true if the terminal is too small for anything but stop and quit.
@@ -294,18 +302,6 @@ impl App {
             about: None,
         });
         self.dirty = true;
-    }
-
-    /// Shows a past log and nothing else.
-    pub fn replay(&mut self, file: String, log: RunLog, cars: PastCars) {
-        if let Some((began, moment)) = cars.began {
-            self.clock.count_from(moment, began);
-        }
-        self.past = cars.cars;
-        self.connection = ConnectionState::Replay { file };
-        self.screen = Screen::Log;
-        self.may_choose_screen = false;
-        self.log = log;
     }
 
     fn pass_time(&mut self) {

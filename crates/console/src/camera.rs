@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use p2p_shared::net::dialer::{self, RouterAddress};
 use p2p_shared::net::transport::Transport;
@@ -39,9 +40,20 @@ pub struct CameraEvent {
     pub what: CameraReport,
 }
 
+/// A picture of the past, as a JPEG, to be made into cells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PastPicture {
+    pub jpeg: Bytes,
+    pub service_port: u16,
+    /// Time when it was taken, in milliseconds since 1970.
+    pub taken_ms: u64,
+    /// Columns and rows that there are for it.
+    pub size: (u16, u16),
+}
+
 #[derive(Debug, Clone)]
 pub enum CameraReport {
-    /// A picture that was taken at this time of the car's clock, in milliseconds.
+    /// A picture that was taken at this time of the car's clock, in milliseconds; in a replay since 1970.
     Picture(Picture, u64),
     /// Reason why there is none.
     None(String),
@@ -71,6 +83,35 @@ pub async fn run(
             () = sleep(AGAIN) => {}
             changed = wanted.changed() => if changed.is_err() { return },
         }
+    }
+}
+
+/// Makes cells of the newest picture of the past that is wanted, until nobody wants any more.
+pub async fn show_past(
+    mut wanted: watch::Receiver<Option<PastPicture>>,
+    events: mpsc::Sender<CameraEvent>,
+) {
+    while wanted.changed().await.is_ok() {
+        let Some(picture) = wanted.borrow_and_update().clone() else {
+            continue;
+        };
+        let event = CameraEvent {
+            service_port: picture.service_port,
+            what: decode(picture.jpeg, picture.size, picture.taken_ms).await,
+        };
+        if events.send(event).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Makes cells of a JPEG, off the thread that carries messages to the car.
+async fn decode(jpeg: Bytes, size: (u16, u16), taken_ms: u64) -> CameraReport {
+    let decoded = tokio::task::spawn_blocking(move || Picture::decode(&jpeg, size)).await;
+    match decoded {
+        Ok(Ok(picture)) => CameraReport::Picture(picture, taken_ms),
+        Ok(Err(why)) => CameraReport::None(why),
+        Err(why) => CameraReport::None(why.to_string()),
     }
 }
 
@@ -150,15 +191,7 @@ async fn receive(
         {
             Frame::Binary(bytes) => {
                 let message = Message::from_message(bytes).ok_or("a picture without a time")?;
-                // Off the thread that carries messages to the car.
-                let decode = move || {
-                    Picture::decode(&message.jpeg(), size).map(|it| (it, message.captured_ms()))
-                };
-                let decoded = tokio::task::spawn_blocking(decode).await;
-                return Ok(match decoded.map_err(|error| error.to_string())? {
-                    Ok((picture, at)) => CameraReport::Picture(picture, at),
-                    Err(why) => CameraReport::None(why),
-                });
+                return Ok(decode(message.jpeg(), size, message.captured_ms()).await);
             }
             Frame::Text(text) => {
                 let status: CameraStatus =

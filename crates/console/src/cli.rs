@@ -48,11 +48,11 @@ pub(crate) async fn run(options: Options, parts: AppParts) -> anyhow::Result<Exi
     };
     if let Some(Task::Replay { file }) = &options.task {
         let name = file.display().to_string();
-        let (log, cars) = replay::read(file)?;
-        if !terminal::is_available() {
-            return replay::print(&log, options.json);
+        let recording = replay::read(file)?;
+        if !terminal::is_available() || options.json {
+            return replay::print(&recording, options.json);
         }
-        let source = ScreenSource::Past(name, Box::new((log, cars)));
+        let source = ScreenSource::Past(name, Box::new(recording));
         return Box::pin(event_loop::run(source, setup, parts)).await;
     }
     if let Some(Task::Login(login)) = &options.task {

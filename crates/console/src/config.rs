@@ -28,7 +28,7 @@ const DASHES: &str = "\
         p2p-console --router router.example.org list --json which machines are there\n  \
         p2p-console --router router.example.org send car hello world\n  \
         p2p-console --router router.example.org send car forward --for 300ms\n  \
-        p2p-console replay logs/p2p-router.2026-11-22.jsonl",
+        p2p-console replay recordings/car-20261122T170200Z.mcap",
     // People write these options after the subcommand, too.
     mut_arg("key_file", |arg| arg.global(true)),
     mut_arg("log_dir", |arg| arg.global(true)
@@ -56,7 +56,7 @@ pub struct Options {
     /// the way, sees and changes what you do
     #[arg(long, global = true)]
     pub open: bool,
-    /// Print JSON, one value a line (list, commands, send, watch)
+    /// Print JSON, one value a line (list, commands, send, watch, replay)
     #[arg(long, global = true)]
     pub json: bool,
     /// No colours; NO_COLOR does the same (with TERM=dumb there are no screens, but a line an event)
@@ -109,9 +109,11 @@ pub enum Task {
         #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, default_value = "60s")]
         last: Duration,
     },
-    /// Show a router's past log (logs/p2p-router.DAY.jsonl) in the Log screen
+    /// Play a past drive on the screens: what car, driver and link did, with the camera's pictures if they were
+    /// recorded. Without a terminal, or with --json, print it
     Replay {
-        /// The log file
+        /// A router's log (logs/p2p-router.DAY.jsonl), what `incident` or s in the Log screen saved (.jsonl), or a
+        /// recording of p2p-router --record (.mcap)
         file: PathBuf,
     },
     #[command(flatten)]

@@ -16,11 +16,10 @@ use ratatui::Frame;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
-use crate::app::past_cars::PastCars;
-use crate::app::run_log::RunLog;
+use crate::app::replay::Recording;
 use crate::app::wall_clock::WallClock;
 use crate::app::{App, AppSetup, Effect, Event};
-use crate::camera::{self, CameraEvent, CameraView};
+use crate::camera::{self, CameraEvent, CameraView, PastPicture};
 use crate::connection::{self, ConnectionEvent, RouterTarget, ToRouter};
 use crate::desk_log::DeskLog;
 use crate::drive::LATE;
@@ -65,8 +64,8 @@ impl Default for AppParts {
 pub(crate) enum ScreenSource {
     /// A router.
     Live(RouterTarget),
-    /// A past log with this name.
-    Past(String, Box<(RunLog, PastCars)>),
+    /// A file with this name.
+    Past(String, Box<Recording>),
 }
 
 /// Shows the screens until the operator quits or the program is told to end.
@@ -93,6 +92,7 @@ pub(crate) async fn run(
     let (events_to, router) = mpsc::channel(WAITING);
     let (to_router, requests) = mpsc::unbounded_channel();
     let (wanted, wanted_picture) = watch::channel(None);
+    let (past_wanted, wanted_past) = watch::channel(None);
     let (pictures_to, pictures) = mpsc::channel(1);
     let connection = match source {
         ScreenSource::Live(target) => {
@@ -100,9 +100,9 @@ pub(crate) async fn run(
             let connection = connection::run(target, PING, events_to, requests);
             Some(tokio::spawn(connection))
         }
-        ScreenSource::Past(file, past) => {
-            let (log, cars) = *past;
-            app.replay(file, log, cars);
+        ScreenSource::Past(file, recording) => {
+            tokio::spawn(camera::show_past(wanted_past, pictures_to));
+            app.replay(file, *recording);
             None
         }
     };
@@ -114,6 +114,7 @@ pub(crate) async fn run(
         router,
         to_router,
         wanted,
+        past_wanted,
         pictures,
         end_requests,
         desk_log: DeskLog::default(),
@@ -166,7 +167,8 @@ async fn end_at_second_key(mut input: mpsc::Receiver<TerminalInput>) {
     while let Some(event) = input.recv().await {
         if let TerminalInput::Event(Key(key), _) | TerminalInput::Stale(Key(key)) = event
             && key.kind == KeyEventKind::Press
-            && keymap::find(keymap::Screen::Fleet, &key).is_some_and(|b| b.action == Action::Quit)
+            && keymap::find(keymap::Screen::Fleet, &key, false)
+                .is_some_and(|b| b.action == Action::Quit)
         {
             end_now(INTERRUPTED).await;
         }
@@ -187,6 +189,7 @@ struct EventLoop {
     router: mpsc::Receiver<ConnectionEvent>,
     to_router: mpsc::UnboundedSender<ToRouter>,
     wanted: watch::Sender<Option<CameraView>>,
+    past_wanted: watch::Sender<Option<PastPicture>>,
     pictures: mpsc::Receiver<CameraEvent>,
     end_requests: mpsc::Receiver<EndRequest>,
     desk_log: DeskLog,
@@ -320,13 +323,19 @@ impl EventLoop {
                 Effect::Camera(view) => {
                     self.wanted.send_replace(view);
                 }
+                Effect::PastPicture(picture) => {
+                    self.past_wanted.send_replace(Some(picture));
+                }
                 Effect::AllKeys(wanted) => screen.all_keys(wanted)?,
                 Effect::Mouse(wanted) => screen.mouse(wanted)?,
                 Effect::Copy(text) => screen.copy(text)?,
                 Effect::Quit => next = ControlFlow::Break(()),
             }
         }
-        self.desk_log.shown(&self.app);
+        // What a replay shows is nothing that this desk knows of a car.
+        if !self.app.is_replay() {
+            self.desk_log.shown(&self.app);
+        }
         if let Some(size) = new_size {
             screen.resize(size)?;
         }

@@ -62,6 +62,18 @@ pub enum Action {
     Palette,
     /// Move through the timeline by this many steps.
     Scrub(i8),
+    /// Go on or back in a past by so many seconds.
+    Seek(i8),
+    /// Go to the next event of a past, or to the one before.
+    SeekEvent {
+        older: bool,
+    },
+    /// Halt a replay, or let it go on.
+    Pause,
+    /// Play twice as fast, or half as fast.
+    Speed {
+        faster: bool,
+    },
     /// Show a shorter time on it, or a longer one.
     Zoom {
         closer: bool,
@@ -70,6 +82,20 @@ pub enum Action {
     Save,
     Arguments,
     Cancel,
+}
+
+impl Action {
+    /// Returns true if a held key does it again and again.
+    pub fn is_repeated(self) -> bool {
+        matches!(
+            self,
+            Self::Lines(_)
+                | Self::Pages(_)
+                | Self::Seek(_)
+                | Self::SeekEvent { .. }
+                | Self::Scrub(_)
+        )
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -86,6 +112,27 @@ pub struct KeyBinding {
     pub help: &'static str,
     /// True if the action needs the right to drive.
     pub drives: bool,
+    pub when: When,
+}
+
+/// What a key is for: a car that is there, a past one, or both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum When {
+    Always,
+    Live,
+    Replay,
+}
+
+impl KeyBinding {
+    /// Returns true if the key does something on this screen.
+    pub fn is_for(&self, screen: Screen, is_replay: bool) -> bool {
+        let is_now = match self.when {
+            When::Always => !(is_replay && self.drives),
+            When::Live => !is_replay,
+            When::Replay => is_replay,
+        };
+        is_now && self.screens.contains(&screen)
+    }
 }
 
 const ALL: &[Screen] = &Screen::ALL;
@@ -113,6 +160,21 @@ const fn key(
         short,
         help,
         drives: false,
+        when: When::Always,
+    }
+}
+
+const fn live(binding: KeyBinding) -> KeyBinding {
+    KeyBinding {
+        when: When::Live,
+        ..binding
+    }
+}
+
+const fn replay(binding: KeyBinding) -> KeyBinding {
+    KeyBinding {
+        when: When::Replay,
+        ..binding
     }
 }
 
@@ -132,8 +194,20 @@ const fn with_control(binding: KeyBinding) -> KeyBinding {
 
 #[rustfmt::skip]
 pub const BINDINGS: &[KeyBinding] = &[
-    key(KeyCode::Char(' '), ALL, Action::Stop, "Space", "STOP", "stop the car, whoever drives; [a] goes on"),
-    with_control(key(KeyCode::Char('x'), ALL, Action::Stop, "Ctrl-X", "", "the same, also while a text is typed")),
+    live(key(KeyCode::Char(' '), ALL, Action::Stop, "Space", "STOP", "stop the car, whoever drives; [a] goes on")),
+    live(with_control(key(KeyCode::Char('x'), ALL, Action::Stop, "Ctrl-X", "", "the same, also while a text is typed"))),
+    replay(key(KeyCode::Char(' '), DRIVE, Action::Pause, "Space", "pause", "pause, and play on")),
+    replay(key(KeyCode::Left, DRIVE, Action::Seek(-5), "← →", "5 s", "5 s back, 5 s on")),
+    replay(key(KeyCode::Right, DRIVE, Action::Seek(5), "→", "", "")),
+    replay(key(KeyCode::Up, DRIVE, Action::SeekEvent { older: false }, "↑ ↓", "event", "to the next event, to the one before")),
+    replay(key(KeyCode::Down, DRIVE, Action::SeekEvent { older: true }, "↓", "", "")),
+    replay(key(KeyCode::Char('-'), DRIVE, Action::Speed { faster: false }, "- +", "speed", "half the speed, twice the speed: ½ × to 4 ×")),
+    replay(key(KeyCode::Char('+'), DRIVE, Action::Speed { faster: true }, "+", "", "")),
+    replay(key(KeyCode::Char('='), DRIVE, Action::Speed { faster: true }, "=", "", "")),
+    replay(key(KeyCode::Home, DRIVE, Action::First, "Home", "", "to the beginning")),
+    replay(key(KeyCode::End, DRIVE, Action::Last, "End", "", "to the end")),
+    replay(key(KeyCode::Char('z'), DRIVE, Action::Zoom { closer: true }, "z Z", "", "a shorter or longer timeline")),
+    replay(key(KeyCode::Char('Z'), DRIVE, Action::Zoom { closer: false }, "Z", "", "")),
     drives(key(KeyCode::Up, DRIVE, Action::Move(Direction::Forward), "↑ ↓ ← →", "drive", "hold to drive, let go to stop; takes control if it is free")),
     drives(key(KeyCode::Down, DRIVE, Action::Move(Direction::Back), "↓", "", "")),
     drives(key(KeyCode::Left, DRIVE, Action::Move(Direction::Left), "←", "", "")),
@@ -144,12 +218,13 @@ pub const BINDINGS: &[KeyBinding] = &[
     drives(key(KeyCode::Char('S'), DRIVE, Action::Seize, "S", "", "seize control (admin keys only)")),
     drives(key(KeyCode::Char('L'), DRIVE, Action::Latch, "L", "", "a press goes on by itself: any key or 5 s stops; for KEYS tap")),
     key(KeyCode::Char('v'), DRIVE, Action::Picture, "v", "", "show the camera's picture: small, large, off"),
-    key(KeyCode::Char(','), DRIVE, Action::Scrub(-1), ", .", "", "through the timeline; also ← → while nothing would drive by them"),
+    live(key(KeyCode::Char(','), DRIVE, Action::Scrub(-1), ", .", "", "through the timeline; also ← → while nothing would drive by them")),
+    replay(key(KeyCode::Char(','), DRIVE, Action::Scrub(-1), ", .", "", "by a step of the timeline")),
     key(KeyCode::Char('.'), DRIVE, Action::Scrub(1), ".", "", ""),
-    key(KeyCode::Char('+'), DRIVE, Action::Zoom { closer: true }, "+ -", "", "a shorter or longer timeline"),
-    key(KeyCode::Char('='), DRIVE, Action::Zoom { closer: true }, "=", "", ""),
-    key(KeyCode::Char('-'), DRIVE, Action::Zoom { closer: false }, "-", "", ""),
-    key(KeyCode::End, DRIVE, Action::Last, "End", "", "back to the present"),
+    live(key(KeyCode::Char('+'), DRIVE, Action::Zoom { closer: true }, "+ -", "", "a shorter or longer timeline")),
+    live(key(KeyCode::Char('='), DRIVE, Action::Zoom { closer: true }, "=", "", "")),
+    live(key(KeyCode::Char('-'), DRIVE, Action::Zoom { closer: false }, "-", "", "")),
+    live(key(KeyCode::End, DRIVE, Action::Last, "End", "", "back to the present")),
     key(KeyCode::Up, LISTS, Action::Lines(-1), "↑ ↓ j k", "", "move the selection"),
     key(KeyCode::Down, LISTS, Action::Lines(1), "↓", "", ""),
     key(KeyCode::Char('k'), LISTS, Action::Lines(-1), "k", "", ""),
@@ -163,28 +238,31 @@ pub const BINDINGS: &[KeyBinding] = &[
     drives(key(KeyCode::Enter, COMMANDS, Action::Enter, "Enter", "run", "run the command; asks first where it moves the car")),
     key(KeyCode::Char('/'), FILTERED, Action::Filter, "/", "filter", "show only what has these words"),
     key(KeyCode::Char('o'), FLEET, Action::Order, "o", "order", "order by port, name, round trip, runs"),
-    key(KeyCode::Char('X'), FLEET, Action::StopAll, "X", "STOP ALL", "stop all cars; asks once"),
+    live(key(KeyCode::Char('X'), FLEET, Action::StopAll, "X", "STOP ALL", "stop all cars; asks once")),
     key(KeyCode::Char('f'), LOG, Action::Freeze, "f", "freeze", "freeze the log, and let it go on"),
     key(KeyCode::Char('s'), LOG, Action::Save, "s", "save", "save what is shown as JSON lines"),
     drives(key(KeyCode::Char('e'), COMMANDS, Action::Arguments, "e", "arguments", "run the command with arguments")),
     key(KeyCode::Char('o'), COMMANDS, Action::Output, "o", "output", "show the output whole: it follows, scrolls, / searches"),
     key(KeyCode::Char('y'), LISTS, Action::Copy, "y", "", "copy the page, the run, the output to the clipboard"),
     drives(key(KeyCode::Char('x'), COMMANDS, Action::Cancel, "x", "end", "end the run")),
-    key(KeyCode::Esc, ALL, Action::Escape, "Esc", "", "stand and give control back; close, go back"),
+    live(key(KeyCode::Esc, ALL, Action::Escape, "Esc", "", "stand and give control back; close, go back")),
+    replay(key(KeyCode::Esc, ALL, Action::Escape, "Esc", "", "close, go back")),
     key(KeyCode::Tab, ALL, Action::Turn { back: false }, "Tab", "", "next screen"),
     key(KeyCode::BackTab, ALL, Action::Turn { back: true }, "Shift-Tab", "", "screen before"),
-    key(KeyCode::Char('1'), ALL, Action::Go(Screen::Fleet), "1 2 3 4", "", "Fleet, Drive, Log, Commands"),
-    key(KeyCode::Char('2'), ALL, Action::Go(Screen::Drive), "2", "", ""),
+    live(key(KeyCode::Char('1'), ALL, Action::Go(Screen::Fleet), "1 2 3 4", "", "Fleet, Drive, Log, Commands")),
+    replay(key(KeyCode::Char('2'), ALL, Action::Go(Screen::Drive), "2 3", "", "Drive, Log")),
+    live(key(KeyCode::Char('2'), ALL, Action::Go(Screen::Drive), "2", "", "")),
     key(KeyCode::Char('3'), ALL, Action::Go(Screen::Log), "3", "", ""),
-    key(KeyCode::Char('4'), ALL, Action::Go(Screen::Commands), "4", "", ""),
+    live(key(KeyCode::Char('4'), ALL, Action::Go(Screen::Commands), "4", "", "")),
     key(KeyCode::Char(':'), ALL, Action::Palette, ":", "", "find an action by its words"),
     key(KeyCode::Char('?'), ALL, Action::Help, "?", "help", "this page"),
-    key(KeyCode::Char('q'), ALL, Action::Quit, "q", "quit", "stop, disarm and quit"),
+    live(key(KeyCode::Char('q'), ALL, Action::Quit, "q", "quit", "stop, disarm and quit")),
+    replay(key(KeyCode::Char('q'), ALL, Action::Quit, "q", "quit", "quit")),
     with_control(key(KeyCode::Char('c'), ALL, Action::Quit, "Ctrl-C", "", "the same, a second time at once")),
 ];
 
-/// The binding of a key on this screen.
-pub fn find(screen: Screen, key: &KeyEvent) -> Option<&'static KeyBinding> {
+/// The binding of a key on this screen, live or of a replay.
+pub fn find(screen: Screen, key: &KeyEvent, is_replay: bool) -> Option<&'static KeyBinding> {
     let control = key.modifiers.contains(KeyModifiers::CONTROL);
     let others = KeyModifiers::ALT | KeyModifiers::SUPER | KeyModifiers::META | KeyModifiers::HYPER;
     if key.modifiers.intersects(others) {
@@ -199,7 +277,7 @@ pub fn find(screen: Screen, key: &KeyEvent) -> Option<&'static KeyBinding> {
     let bound = |code| {
         let is_it = |b: &&KeyBinding| b.key == code && b.control == control;
         let mut bindings = BINDINGS.iter().filter(is_it);
-        bindings.find(|b| b.screens.contains(&screen))
+        bindings.find(|b| b.is_for(screen, is_replay))
     };
     // With Caps Lock a letter comes as a capital. Only what has no meaning of its own is taken so:
     // nobody seizes control by it.
@@ -216,10 +294,11 @@ mod tests {
 
     #[test]
     fn no_key_is_bound_twice_on_a_screen() {
-        for screen in Screen::ALL {
+        let all = Screen::ALL.into_iter();
+        for (screen, is_replay) in all.flat_map(|screen| [(screen, false), (screen, true)]) {
             let here: Vec<_> = BINDINGS
                 .iter()
-                .filter(|b| b.screens.contains(&screen))
+                .filter(|b| b.is_for(screen, is_replay))
                 .collect();
             for (n, a) in here.iter().enumerate() {
                 for b in &here[n + 1..] {
@@ -252,7 +331,7 @@ mod tests {
     fn stop_and_quit_work_on_every_screen() {
         for screen in Screen::ALL {
             let press = |code| KeyEvent::new(code, KeyModifiers::NONE);
-            let action = |key| find(screen, &key).map(|binding| binding.action);
+            let action = |key| find(screen, &key, false).map(|binding| binding.action);
             assert_eq!(action(press(KeyCode::Char(' '))), Some(Action::Stop));
             assert_eq!(action(press(KeyCode::Char('q'))), Some(Action::Quit));
             let control_c = KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL);
@@ -261,11 +340,24 @@ mod tests {
     }
 
     #[test]
+    fn no_key_of_a_replay_moves_or_stops_a_car() {
+        for screen in Screen::ALL {
+            for binding in BINDINGS.iter().filter(|b| b.is_for(screen, true)) {
+                let acts = matches!(
+                    binding.action,
+                    Action::Stop | Action::StopAll | Action::Move(_) | Action::Arm | Action::Seize
+                );
+                assert!(!acts, "{} on {screen:?}", binding.label);
+            }
+        }
+    }
+
+    #[test]
     fn caps_lock_leaves_every_letter_its_meaning() {
         let press = |c| KeyEvent::new(KeyCode::Char(c), KeyModifiers::SHIFT);
         for screen in Screen::ALL {
             for small in 'a'..='z' {
-                let action = |c| find(screen, &press(c)).map(|binding| binding.action);
+                let action = |c| find(screen, &press(c), false).map(|binding| binding.action);
                 let capital = small.to_ascii_uppercase();
                 let has_own = BINDINGS
                     .iter()
@@ -274,11 +366,11 @@ mod tests {
                     assert_eq!(action(capital), action(small), "{capital} on {screen:?}");
                 }
             }
-            let action = |c| find(screen, &press(c)).map(|binding| binding.action);
+            let action = |c| find(screen, &press(c), false).map(|binding| binding.action);
             assert_eq!(action('Q'), Some(Action::Quit));
             assert_ne!(action('s'), Some(Action::Seize));
         }
-        let on = |screen, c| find(screen, &press(c)).map(|binding| binding.action);
+        let on = |screen, c| find(screen, &press(c), false).map(|binding| binding.action);
         assert_eq!(on(Screen::Drive, 'A'), Some(Action::Arm));
         assert_eq!(on(Screen::Drive, 'S'), Some(Action::Seize));
         assert_eq!(on(Screen::Log, 'S'), Some(Action::Save));
@@ -288,7 +380,8 @@ mod tests {
     fn arrows_only_drive_on_drive_and_never_elsewhere() {
         let up = KeyEvent::new(KeyCode::Up, KeyModifiers::NONE);
         for screen in Screen::ALL {
-            let drives = find(screen, &up).unwrap().action == Action::Move(Direction::Forward);
+            let drives =
+                find(screen, &up, false).unwrap().action == Action::Move(Direction::Forward);
             assert_eq!(drives, screen == Screen::Drive);
         }
     }

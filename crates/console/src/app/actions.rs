@@ -1,5 +1,7 @@
 //! Performs the actions of keys, and turns orders of driving into messages.
 
+use std::time::Duration;
+
 use p2p_shared::bounded::{Arguments, BoundError};
 use p2p_shared::names::{Argument, CommandName};
 use p2p_shared::protocol::{ConsoleToRouter, ControlRequest, DriveCommand};
@@ -37,6 +39,12 @@ impl App {
             Action::Seize => self.seize(),
             Action::Lines(by) => self.scroll(isize::from(by)),
             Action::Pages(by) => self.scroll(isize::from(by) * PAGE),
+            Action::Seek(seconds) => self.seek_by(seconds, Duration::from_secs(1)),
+            Action::SeekEvent { older } => self.seek_event(older),
+            Action::Pause => self.pause(),
+            Action::Speed { faster } => self.change_speed(faster),
+            Action::First if self.screen == Screen::Drive && self.is_replay() => self.seek_first(),
+            Action::Last if self.screen == Screen::Drive && self.is_replay() => self.seek_last(),
             Action::First if self.screen == Screen::Log => self.log.select_newest(),
             Action::Last if self.screen == Screen::Log => self.log.follow(),
             Action::Last if self.screen == Screen::Drive => self.timeline_view.cursor = None,
@@ -127,12 +135,15 @@ impl App {
     }
 
     pub(super) fn go(&mut self, screen: Screen) {
-        let is_past = matches!(screen, Screen::Log | Screen::Drive);
-        if (self.is_replay() && !is_past) || screen == self.screen {
+        let is_there = self.tabs().any(|(tab, _)| tab == screen);
+        if !is_there || screen == self.screen {
             return;
         }
         self.leave_drive();
         self.may_choose_screen = false;
+        if self.is_replay() && screen == Screen::Drive {
+            self.show_selected_run();
+        }
         self.screen = screen;
         if screen == Screen::Commands {
             self.list_commands();
@@ -141,10 +152,11 @@ impl App {
     }
 
     fn turn(&mut self, back: bool) {
-        let here = Screen::ALL.iter().position(|screen| *screen == self.screen);
-        let step = if back { Screen::ALL.len() - 1 } else { 1 };
-        let next = (here.unwrap_or_default() + step) % Screen::ALL.len();
-        if let Some(screen) = Screen::ALL.get(next) {
+        let there: Vec<Screen> = self.tabs().map(|(screen, _)| screen).collect();
+        let here = there.iter().position(|screen| *screen == self.screen);
+        let step = if back { there.len() - 1 } else { 1 };
+        let next = (here.unwrap_or_default() + step) % there.len();
+        if let Some(screen) = there.get(next) {
             self.go(*screen);
         }
     }
@@ -243,7 +255,10 @@ impl App {
     }
 
     pub(super) fn send(&mut self, message: ConsoleToRouter) {
-        self.effects.push(Effect::Send(message));
+        // A past is only looked at.
+        if !self.is_replay() {
+            self.effects.push(Effect::Send(message));
+        }
     }
 
     pub(super) fn scroll(&mut self, by: isize) {

@@ -46,10 +46,9 @@ impl App {
     pub fn footer_keys(&self) -> Vec<BarKey> {
         let has_sentence = banner::left_over(self).is_some();
         let shown = BINDINGS.iter().filter(|b| {
-            b.screens.contains(&self.screen)
+            b.is_for(self.screen, self.is_replay())
                 && !b.short.is_empty()
                 && (!b.drives || self.may_drive() && !self.stop_failed())
-                && !(self.is_replay() && matches!(b.action, Action::Stop))
                 && (!has_sentence || matches!(b.action, Action::Stop))
         });
         let is_kept =

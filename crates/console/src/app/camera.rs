@@ -18,7 +18,7 @@ pub const OLD: Duration = Duration::from_millis(500);
 #[derive(Debug, Clone)]
 pub struct ShownPicture {
     pub picture: Picture,
-    /// Time on the car's clock, in milliseconds.
+    /// Time on the car's clock, in milliseconds; in a replay since 1970.
     taken_ms: u64,
     came: Instant,
 }
@@ -86,9 +86,14 @@ impl App {
         self.dirty = true;
     }
 
-    /// Age of the picture on the car's clock, if that ticks here, or else since it came.
+    /// Age of the picture: in a replay at the moment that is shown; else on the car's clock, if that ticks here, or
+    /// since it came.
     pub fn picture_age(&self) -> Option<Duration> {
         let shown = self.camera.shown.as_ref()?;
+        if self.is_replay() {
+            let now_ms = self.clock.unix_ms(self.now);
+            return Some(Duration::from_millis(now_ms.saturating_sub(shown.taken_ms)));
+        }
         let since_it_came = self.now.saturating_duration_since(shown.came);
         let on_its_clock = self.link().and_then(|link| link.tick).map(|(ms, at)| {
             let car_now = ms + p2p_shared::timing::millis(self.now.saturating_duration_since(at));

@@ -12,6 +12,8 @@ use crate::text::outcome;
 
 /// Pause between two drawings of how long a silence lasts.
 const COUNTED: Duration = Duration::from_millis(100);
+/// The hop from the car's router to the car.
+const CAR: &str = "router → car";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Contact {
@@ -43,6 +45,16 @@ impl Silence {
 }
 
 impl Contact {
+    /// The contact of the router with a car at a moment of its past.
+    pub fn of_past(link: &FleetLink) -> Self {
+        let silence = |since| Silence { hop: CAR, since };
+        match link.silent_since {
+            _ if !link.info.is_up => Self::Lost,
+            Some(since) => Self::Silent(silence(since)),
+            None => Self::Answers,
+        }
+    }
+
     pub fn silence(self) -> Option<Silence> {
         match self {
             Self::Silent(silence) => Some(silence),
@@ -55,7 +67,7 @@ impl App {
     /// The contact with a car.
     pub fn contact(&self, link: &FleetLink) -> Contact {
         if self.is_replay() {
-            return Contact::Answers;
+            return Contact::of_past(link);
         }
         if !(self.is_connected() && link.info.is_up) {
             return Contact::Lost;
@@ -68,7 +80,7 @@ impl App {
             Some(Silence {
                 hop: match link.info.router {
                     Some(_) => "router → router → car",
-                    None => "router → car",
+                    None => CAR,
                 },
                 since: link.silent_since.or(ticked)?,
             })

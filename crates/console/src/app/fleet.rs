@@ -152,6 +152,23 @@ impl FleetLink {
         }
     }
 
+    /// Applies what the guardian did about this press. Returns it in words.
+    pub fn on_guardian(
+        &mut self,
+        guardian: ByGuardian,
+        press: Option<PressId>,
+        at: Instant,
+    ) -> String {
+        let moving = self.moving.as_ref();
+        let moving = moving.map(|(moving, _)| moving.command.clone());
+        if guardian.has_stopped {
+            self.moving = None;
+        }
+        let text = format!("stops: {guardian}");
+        self.guardian_acted(guardian, press, at, moving);
+        text
+    }
+
     /// Notes that the guardian acted on this press.
     fn guardian_acted(
         &mut self,
@@ -300,7 +317,8 @@ impl LastStop {
     pub fn why(&self, lease_ms: u64) -> String {
         match (self.cause, &self.by) {
             (StopCause::Asked | StopCause::Beginning, Some(by)) => format!("by {by}"),
-            (StopCause::Lease, _) => format!("it heard nothing for {lease_ms} ms"),
+            // A log does not say how long it was.
+            (StopCause::Lease, _) if lease_ms > 0 => format!("it heard nothing for {lease_ms} ms"),
             (cause, _) => cause.to_string(),
         }
     }

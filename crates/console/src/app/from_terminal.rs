@@ -57,7 +57,8 @@ impl App {
             }
             _ => return,
         };
-        let action = keymap::find(self.screen, key).map(|binding| binding.action);
+        let binding = keymap::find(self.screen, key, self.is_replay());
+        let action = binding.map(|binding| binding.action);
         match (action, key.kind) {
             (Some(Action::Stop | Action::Quit), KeyEventKind::Press) => self.key(key),
             (Some(Action::Move(direction)), KeyEventKind::Press) => {
@@ -75,7 +76,7 @@ impl App {
             Some(_) if !is_release => Screen::Fleet,
             _ => self.screen,
         };
-        let binding = keymap::find(screen, key);
+        let binding = keymap::find(screen, key, self.is_replay());
         let action = binding.map(|binding| binding.action);
         let takes_keys = !self.is_too_small() && self.overlay.is_none() && self.field.is_none();
         if !is_release && !matches!(action, Some(Action::Move(_))) {
@@ -114,10 +115,8 @@ impl App {
         let Some(action) = action else {
             return;
         };
-        // Repeats of a held key only move the selection.
-        if key.kind == KeyEventKind::Repeat
-            && !matches!(action, Action::Lines(_) | Action::Pages(_))
-        {
+        // Repeats of a held key only move the selection, or go through the past.
+        if key.kind == KeyEventKind::Repeat && !action.is_repeated() {
             return;
         }
         if self.is_too_small() && !matches!(action, Action::Stop | Action::Quit) {
@@ -170,13 +169,6 @@ impl App {
             Direction::Right => Some(1),
             Direction::Forward | Direction::Back => None,
         };
-        if self.is_replay() && kind != KeyEventKind::Release {
-            match direction {
-                Direction::Forward => return self.seek_event(false),
-                Direction::Back => return self.seek_event(true),
-                Direction::Left | Direction::Right => {}
-            }
-        }
         let steps = steps.filter(|_| kind != KeyEventKind::Release && self.arrows_scrub());
         let facts = self.facts();
         let mut orders = match self.may_drive() {
@@ -359,7 +351,8 @@ impl App {
 
     /// Returns true if the Drive screen shows the pad.
     fn has_pad(&self) -> bool {
-        layout::shape(self.setup.size) != ScreenShape::Strip
+        !self.is_replay()
+            && layout::shape(self.setup.size) != ScreenShape::Strip
             && self.camera.size != PictureSize::Large
     }
 

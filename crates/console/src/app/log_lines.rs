@@ -63,24 +63,9 @@ impl App {
         let Some(link) = self.fleet.links.get(&service_port) else {
             return;
         };
-        let old = &link.info.control;
-        let name = |driver: &Driver| fit(driver.name.raw(), NAME);
-        let session = |driver: &Option<Driver>| driver.as_ref().map(|driver| driver.session);
-        let asker =
-            |control: &ControlInfo| control.request.as_ref().map(|(asker, _)| asker.clone());
-        let why = match (&old.driver, &new.driver) {
-            (_, Some(taker)) if session(&old.driver) != session(&new.driver) => {
-                format!("{} took it", name(taker))
-            }
-            (Some(giver), None) => format!("{} gave it back", name(giver)),
-            _ => match asker(new) {
-                Some(by) if session(&asker(old)) != Some(by.session) => {
-                    format!("{} asks for it", name(&by))
-                }
-                _ => return,
-            },
-        };
-        self.tell_of_link(service_port, "drive", "control", &why);
+        if let Some(why) = control_change(&link.info.control, new) {
+            self.tell_of_link(service_port, "drive", "control", &why);
+        }
     }
 
     /// Adds a line about what stopped a car, or kept it from moving, as its timeline has it.
@@ -100,5 +85,22 @@ impl App {
             .unwrap_or(&why)
             .to_owned();
         self.log_line(service_port, "car", what, &why);
+    }
+}
+
+/// Says who took control, gave it back or asks for it, if anybody did.
+pub(super) fn control_change(old: &ControlInfo, new: &ControlInfo) -> Option<String> {
+    let name = |driver: &Driver| fit(driver.name.raw(), NAME);
+    let session = |driver: &Option<Driver>| driver.as_ref().map(|driver| driver.session);
+    let asker = |control: &ControlInfo| control.request.as_ref().map(|(asker, _)| asker.clone());
+    match (&old.driver, &new.driver) {
+        (_, Some(taker)) if session(&old.driver) != session(&new.driver) => {
+            Some(format!("{} took it", name(taker)))
+        }
+        (Some(giver), None) => Some(format!("{} gave it back", name(giver))),
+        _ => {
+            let by = asker(new).filter(|by| session(&asker(old)) != Some(by.session))?;
+            Some(format!("{} asks for it", name(&by)))
+        }
     }
 }

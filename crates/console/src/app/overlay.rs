@@ -41,7 +41,10 @@ impl App {
     pub fn page_lines(&self, page: Page, area: Rect) -> Vec<Line<'_>> {
         let columns = usize::from(area.width.saturating_sub(2));
         match page {
-            Page::Help => help::lines(self.screen, self.may_drive(), columns, self.theme()),
+            Page::Help => {
+                let drives = self.may_drive();
+                help::lines(self.screen, drives, self.is_replay(), columns, self.theme())
+            }
             Page::Run(id) => match self.log.get(id) {
                 Some(run) => {
                     let asked_at = self.clock.time_of_day(run.at_ms);

@@ -28,7 +28,8 @@ impl App {
             );
             !binding.help.is_empty() && !moves && (!binding.drives || self.may_drive())
         };
-        let here = BINDINGS.iter().filter(|b| b.screens.contains(&self.screen));
+        let is_replay = self.is_replay();
+        let here = (BINDINGS.iter()).filter(|b| b.is_for(self.screen, is_replay));
         Some(here.filter(is_action).filter(is_found).collect())
     }
 

@@ -12,48 +12,8 @@ use p2p_shared::timing::{micros, millis, millis_f64};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::app::past_cars::PastCars;
-use crate::app::run_log::RunLog;
-
 /// Last millisecond of the year 9999, since 1970.
 const LAST_MS: u64 = 253_402_300_799_999;
-
-/// Reads a log. Lines that are no JSON, such as a last one that is incomplete, are left out.
-///
-/// # Errors
-/// A sentence, if there is no run in it.
-pub fn read(bytes: &[u8]) -> Result<(RunLog, PastCars), String> {
-    let (mut log, mut cars) = (RunLog::default(), PastCars::default());
-    let (mut lines, mut ours) = (0, 0);
-    for line in bytes.split_inclusive(|byte| *byte == b'\n') {
-        if line.trim_ascii().is_empty() {
-            continue;
-        }
-        lines += 1;
-        let Ok(Value::Object(fields)) = serde_json::from_slice::<Value>(line) else {
-            continue;
-        };
-        ours += usize::from(fields.contains_key("timestamp") && fields.contains_key("message"));
-        let time = fields.get("timestamp").and_then(Value::as_str);
-        if let Some(Ok(time)) = time.map(humantime::parse_rfc3339) {
-            cars.note(time, &fields);
-        }
-        if let Some(run) = parse(Value::Object(fields), lines as u64) {
-            log.put(run);
-        }
-    }
-    match (lines, ours) {
-        (0, _) => Err("the file is empty: no run was logged".to_owned()),
-        (_, 0) => Err(format!(
-            "this is not a router's log: none of its {lines} lines is one. Give \
-             logs/p2p-router.DAY.jsonl, or what s saved in the Log screen"
-        )),
-        _ if log.shown().next().is_none() => Err(format!(
-            "no run and no link is in this log, in {lines} lines"
-        )),
-        _ => Ok((log, cars)),
-    }
-}
 
 /// A line of the router's log about a run or a link.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -89,7 +49,7 @@ struct LogResult {
 }
 
 /// Parses a run. Links that came up or were lost are shown like runs.
-fn parse(line: Value, number: u64) -> Option<RunInfo> {
+pub(super) fn parse(line: Value, number: u64) -> Option<RunInfo> {
     let line: LogLine = serde_json::from_value(line).ok()?;
     let (is_run, command) = match line.message.as_str() {
         "run" => (true, line.command.as_str()),
@@ -139,7 +99,7 @@ fn arguments(text: &str) -> Vec<Argument> {
     words.into_iter().filter_map(as_argument).collect()
 }
 
-fn parse_end(text: &str) -> Option<End> {
+pub(super) fn parse_end(text: &str) -> Option<End> {
     Some(match text {
         "" => return None,
         "timeout" => End::TimedOut,
@@ -206,45 +166,14 @@ mod tests {
     use super::*;
     use crate::testing;
 
-    const RUN: &str = r#"{"timestamp":"2026-11-22T17:02:03.456Z","level":"INFO","message":"run","link":"car","run":"0000019f00000001","command":"forward","arguments":"[\"a\", \"b c\"]","from":"192.0.2.7:1","key":"desk","status":500,"executed":"yes","exit":"SIGKILL","bytes":3,"link_ms":1.25,"exec_ms":30.5,"why":"it was killed"}"#;
-
-    #[test]
-    fn a_routers_log_becomes_runs() {
-        let text = format!(
-            "{RUN}\n{{\"timestamp\":\"2026-11-22T17:02:04Z\",\"message\":\"link down\",\"link\":\"car\",\"why\":\"silent\"}}\n{{\"timestamp\":\"2026-11-22T17:02:04Z\",\"message\":\"listening\"}}\n"
-        );
-        let (log, _) = read(text.as_bytes()).unwrap();
-        assert_eq!(log.shown().count(), 2);
-        let run = log.shown().last().unwrap();
-        let result = run.result.as_ref().unwrap();
-        assert_eq!(result.end, Some(End::Signal(9)));
-        assert_eq!((result.link_us, result.exec_us), (1_250, Some(30_500)));
-        assert_eq!(run.arguments.len(), 2);
+    fn read(text: &str) -> Vec<RunInfo> {
+        let lines = text.lines().zip(1..);
+        let runs = lines.map(|(line, number)| parse(serde_json::from_str(line).unwrap(), number));
+        runs.flatten().collect()
     }
 
     #[test]
-    fn a_cut_off_log_shows_what_is_whole() {
-        let text = format!("{RUN}\n{}", &RUN[..40]);
-        let (log, _) = read(text.as_bytes()).unwrap();
-        assert_eq!(log.shown().count(), 1);
-    }
-
-    #[test]
-    fn foreign_and_empty_files_get_a_sentence() {
-        let said = |bytes: &[u8]| read(bytes).unwrap_err();
-        for foreign in ["{\"a\":1}\n", "hello\nworld\n", "\x7fELF\0\0", "[1,2]\n"] {
-            assert!(
-                said(foreign.as_bytes()).contains("this is not a router's log"),
-                "{foreign:?}"
-            );
-        }
-        assert!(said(b"\n\n").contains("the file is empty"));
-        let other = "{\"timestamp\":\"2026-11-22T17:02:04Z\",\"message\":\"listening\"}\n";
-        assert!(said(other.as_bytes()).ends_with("in 1 lines"));
-    }
-
-    #[test]
-    fn a_run_of_any_time_and_with_hidden_characters_is_saved_and_replayed() {
+    fn a_run_of_any_time_and_with_hidden_characters_is_saved_and_read() {
         let mut run = testing::run(1, "forward");
         (run.at_ms, run.from) = (u64::MAX, "a\u{202e}b".into());
         assert_eq!(
@@ -253,18 +182,16 @@ mod tests {
         );
         let saved = text([&run].into_iter());
         assert!(saved.contains(r"a\u202eb"), "{saved}");
-        let (replay, _) = read(saved.as_bytes()).unwrap();
-        let shown = replay.shown().next().unwrap();
+        let shown = &read(&saved)[0];
         assert_eq!((shown.at_ms, &shown.from), (LAST_MS, &run.from));
     }
 
     #[test]
-    fn what_is_saved_can_be_replayed() {
+    fn what_is_saved_can_be_read() {
         let runs = [testing::run(1, "forward"), testing::run(2, "left")];
-        let (replay, _) = read(text(runs.iter()).as_bytes()).unwrap();
-        let shown: Vec<_> = replay.shown().collect();
-        assert_eq!(shown.len(), 2);
-        assert_eq!(shown[0].command, runs[1].command);
-        assert_eq!(shown[0].result.as_ref().unwrap().end, Some(End::Exit(0)));
+        let read = read(&text(runs.iter()));
+        assert_eq!(read.len(), 2);
+        assert_eq!(read[1].command, runs[1].command);
+        assert_eq!(read[0].result.as_ref().unwrap().end, Some(End::Exit(0)));
     }
 }

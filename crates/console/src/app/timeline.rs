@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// Most changes of the tracks, and most events, that are kept of a car.
+/// Most changes of the tracks, and most events, that are kept of a live car.
 const KEPT: usize = 1024;
 /// Lengths of time that can be looked at.
 const SPANS: [Duration; 6] = [
@@ -42,23 +42,41 @@ pub type Signs = [Sign; 3];
 /// Names of the tracks.
 pub const TRACKS: [&str; 3] = ["keys", "car", "link"];
 
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Timeline {
     /// Changes of the tracks, oldest first: so it is from this moment on.
     changes: VecDeque<(Instant, Signs)>,
     /// Events with their moments, oldest first.
     events: VecDeque<(Instant, String)>,
+    /// Most changes, and most events.
+    most: usize,
+}
+
+impl Default for Timeline {
+    fn default() -> Self {
+        Self {
+            changes: VecDeque::new(),
+            events: VecDeque::new(),
+            most: KEPT,
+        }
+    }
 }
 
 impl Timeline {
+    /// A timeline that keeps all: of a recording, which has its own bound.
+    pub fn unbounded() -> Self {
+        Self {
+            most: usize::MAX,
+            ..Self::default()
+        }
+    }
+
     /// Notes what the tracks show from now on.
     pub fn note(&mut self, now: Instant, signs: Signs) {
         if self.last() != signs {
             let last = self.changes.back().map(|(at, _)| *at);
-            push(
-                &mut self.changes,
-                (last.map_or(now, |last| now.max(last)), signs),
-            );
+            let change = (last.map_or(now, |last| now.max(last)), signs);
+            push(&mut self.changes, change, self.most);
         }
     }
 
@@ -70,7 +88,7 @@ impl Timeline {
     }
 
     pub fn tell(&mut self, at: Instant, what: String) {
-        push(&mut self.events, (at, what));
+        push(&mut self.events, (at, what), self.most);
     }
 
     /// Makes room for what is known better of the time between these moments.
@@ -132,8 +150,8 @@ pub fn column(at: Instant, from: Instant, to: Instant, columns: usize) -> usize 
 }
 
 /// Adds an entry; the oldest one goes if there are too many.
-fn push<T>(entries: &mut VecDeque<T>, entry: T) {
-    if entries.len() == KEPT {
+fn push<T>(entries: &mut VecDeque<T>, entry: T, most: usize) {
+    if entries.len() == most {
         entries.pop_front();
     }
     entries.push_back(entry);
@@ -167,9 +185,14 @@ impl TimelineView {
         self.span = self.span.saturating_add_signed(by).min(SPANS.len() - 1);
     }
 
+    /// Time of one step.
+    pub fn step(&self) -> Duration {
+        self.span() / STEPS
+    }
+
     /// Moves the cursor by this many steps; past the `end` it follows again.
     pub fn scrub(&mut self, steps: i8, end: Instant) {
-        let by = self.span() / STEPS * u32::from(steps.unsigned_abs());
+        let by = self.step() * u32::from(steps.unsigned_abs());
         let here = self.cursor.unwrap_or(end);
         let there = match steps {
             ..0 => here.checked_sub(by),

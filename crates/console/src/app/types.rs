@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use p2p_shared::protocol::ConsoleToRouter;
 
-use crate::camera::{CameraEvent, CameraView};
+use crate::camera::{CameraEvent, CameraView, PastPicture};
 use crate::connection::ConnectionEvent;
 use crate::drive::{Blocked, KeyReleases};
 use crate::screen::theme::Colours;
@@ -45,6 +45,8 @@ pub enum Effect {
     Copy(String),
     /// The picture that is wanted, if one is.
     Camera(Option<CameraView>),
+    /// Make cells of a picture of the past.
+    PastPicture(PastPicture),
 }
 
 /// State of the connection to the router.
@@ -58,7 +60,7 @@ pub enum ConnectionState {
         retry_at: Option<Instant>,
     },
     Up,
-    /// A past log is shown; there is no connection.
+    /// A past is shown; there is no connection.
     Replay {
         file: String,
     },

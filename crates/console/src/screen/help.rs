@@ -17,16 +17,17 @@ const RULES: [&str; 5] = [
 /// Columns of a key's name, with the space before it.
 const KEY: usize = 11;
 
-/// Lines of the help of a screen; `may_drive` includes the driver's keys.
+/// Lines of the help of a screen; `may_drive` includes the driver's keys, and a replay has keys of its own.
 pub(crate) fn lines<'a>(
     screen: Screen,
     may_drive: bool,
+    is_replay: bool,
     columns: usize,
     theme: Theme,
 ) -> Vec<Line<'a>> {
     let bindings = BINDINGS
         .iter()
-        .filter(|b| b.screens.contains(&screen) && !b.help.is_empty())
+        .filter(|b| b.is_for(screen, is_replay) && !b.help.is_empty())
         .filter(|b| !b.drives || may_drive);
     let mut lines = Vec::new();
     for binding in bindings {
@@ -34,7 +35,7 @@ pub(crate) fn lines<'a>(
         let label = format!(" {}", binding.label);
         lines.extend(named(&label, KEY, theme.strong(), texts));
     }
-    if screen == Screen::Drive {
+    if screen == Screen::Drive && !is_replay {
         lines.push(Line::default());
         for rule in RULES {
             let texts = worded(rule, columns.saturating_sub(1));

@@ -204,23 +204,61 @@ pub fn first_row(selected: usize, rows: usize) -> usize {
     selected.saturating_sub(rows.max(1) - 1)
 }
 
-/// The timeline of a past car, and its events.
-pub fn past(body: Rect) -> [Rect; 2] {
-    Layout::vertical([Constraint::Length(TIMELINE), Constraint::Min(0)]).areas(body)
+#[derive(Debug, Clone, Copy)]
+pub struct PastAreas {
+    pub timeline: Rect,
+    /// Requested, acknowledged and ended motion.
+    pub facts: Rect,
+    pub events: Rect,
+    pub picture: Option<Rect>,
+}
+
+/// Rows of the three facts and of their frame.
+const FACTS: u16 = 5;
+/// Least columns and rows beside the picture, and of it.
+const BESIDE: (u16, u16) = (30, 12);
+
+/// Areas of a past car's Drive screen.
+pub fn past(body: Rect, picture: PictureSize) -> PastAreas {
+    let rows = Layout::vertical([Constraint::Length(TIMELINE), Constraint::Min(0)]);
+    let [timeline, below] = rows.areas(body);
+    let has_room = below.width >= 2 * BESIDE.0 && below.height >= BESIDE.1;
+    let picture = match picture {
+        PictureSize::Large if has_room => Some(below),
+        PictureSize::Small if has_room => Some(at_right(below, below.width - BESIDE.0)),
+        _ => None,
+    };
+    let beside = Rect {
+        width: picture.map_or(below.width, |picture| picture.x - below.x),
+        ..below
+    };
+    let parts = Layout::vertical([Constraint::Length(FACTS), Constraint::Min(0)]);
+    let [facts, events] = parts.areas(beside);
+    PastAreas {
+        timeline,
+        facts,
+        events,
+        picture,
+    }
+}
+
+/// The part at the right for a picture of 4 : 3 in cells of 1 : 2, and its frame.
+fn at_right(below: Rect, most: u16) -> Rect {
+    let width = (below.height.saturating_sub(2) * 8 / 3 + 2).min(most);
+    let x = below.right().saturating_sub(width);
+    Rect { x, width, ..below }
 }
 
 /// The picture at the right below the pad, the events gone, and the runs in the room that is left.
 fn with_picture_below(areas: DriveAreas, below: Rect) -> DriveAreas {
-    // A picture of 4 : 3 in cells of 1 : 2, and its frame.
-    let width = (below.height.saturating_sub(2) * 8 / 3 + 2).min(below.width * 2 / 3);
-    let x = below.right().saturating_sub(width);
+    let picture = at_right(below, below.width * 2 / 3);
     DriveAreas {
         runs: Rect {
-            width: x - below.x,
+            width: picture.x - below.x,
             ..below
         },
         events: Rect::default(),
-        picture: Some(Rect { x, width, ..below }),
+        picture: Some(picture),
         ..areas
     }
 }

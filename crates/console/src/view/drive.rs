@@ -31,11 +31,16 @@ pub(super) fn render(frame: &mut Frame<'_>, body: Rect, app: &App) {
     }
 }
 
-/// Draws the timeline of a past car, and all that happened to it.
+/// Draws the timeline of a past car, what it did at the moment that is shown, and all that happened to it.
 pub(super) fn render_past(frame: &mut Frame<'_>, body: Rect, app: &App) {
-    let [timeline, events] = layout::past(body);
-    timeline::render(frame, timeline, app);
-    runs::events(frame, events, app);
+    let areas = layout::past(body, app.camera.size);
+    timeline::render(frame, areas.timeline, app);
+    let width = usize::from(areas.facts.width.saturating_sub(2));
+    pane(frame, areas.facts, " Motion ", facts(app, width, 1));
+    runs::events(frame, areas.events, app);
+    if let Some(area) = areas.picture {
+        picture::render(frame, area, app);
+    }
 }
 
 fn render_facts(frame: &mut Frame<'_>, areas: &DriveAreas, app: &App) {
@@ -72,7 +77,11 @@ const NAME: usize = 13;
 pub(super) fn facts<'a>(app: &App, width: usize, lines: usize) -> Vec<Line<'a>> {
     let theme = app.theme();
     let nothing = || "–".to_owned();
+    let past_key = app.replay.as_ref().map(|past| past.key());
     let asked = match (app.drive.asked(), app.drive.last_press) {
+        _ if let Some(key) = past_key => {
+            key.map_or_else(|| "nothing".to_owned(), |key| format!("{key} key press"))
+        }
         (Some((id, direction)), _) => format!("{} key press #{}", direction.glyph(), id.number),
         (None, Some((id, direction, at))) => format!(
             "nothing (last {} #{}, {} ago)",

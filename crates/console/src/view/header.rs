@@ -1,31 +1,33 @@
 //! Draws the two pinned lines (screens, router, state of the chosen car) and the banner below.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use p2p_shared::text::Escaped;
 use ratatui::Frame;
 use ratatui::layout::Rect;
+use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 use unicode_width::UnicodeWidthStr;
 
 use crate::app::contact::Contact;
 use crate::app::fleet::FleetLink;
+use crate::app::replay::Replay;
 use crate::app::{App, ConnectionState, banner};
 use crate::drive::{ControlHolder, DriveState, KeyReleases};
-use crate::screen::theme::{Theme, round_trip_word, state_words};
+use crate::screen::theme::{MOVES, Theme, round_trip_word, state_words};
 use crate::text::{fit, short};
 
 pub(super) fn render(frame: &mut Frame<'_>, area: Rect, app: &App) {
     let theme = app.theme();
     let width = usize::from(area.width);
-    if app.stop_failed() {
+    if app.stop_failed() && !app.is_replay() {
         return stop_failed(frame, area, app, theme);
     }
-    let second = if app.is_replay() || app.link().is_none() {
-        replay_or_fleet(app, width)
-    } else {
-        state(app, theme, width)
+    let second = match &app.replay {
+        Some(past) => replay(app, past, theme, width),
+        None if app.link().is_none() => fleet(app, width),
+        None => state(app, theme, width),
     };
     let lines = vec![screens(app, theme, width), second];
     frame.render_widget(Paragraph::new(lines), area);
@@ -134,16 +136,79 @@ fn router(app: &App, columns: usize) -> String {
     fit(&text, columns)
 }
 
-fn replay_or_fleet<'a>(app: &App, width: usize) -> Line<'a> {
-    let text = if app.is_replay() {
-        " a past log: nothing here is live".to_owned()
-    } else {
-        match app.fleet.links.len() {
-            1 => " 1 link".to_owned(),
-            links => format!(" {links} links"),
-        }
+fn fleet<'a>(app: &App, width: usize) -> Line<'a> {
+    let text = match app.fleet.links.len() {
+        1 => " 1 link".to_owned(),
+        links => format!(" {links} links"),
     };
     Line::from(fit(&text, width))
+}
+
+/// Says that this is a past and how it is played, whose, of when, and what the car did then.
+fn replay<'a>(app: &App, past: &Replay, theme: Theme, width: usize) -> Line<'a> {
+    let badge = match past.plays {
+        true => format!(" REPLAY {} ", past.speed()),
+        false => format!(" REPLAY paused, {} ", past.speed()),
+    };
+    let contact = app.chosen_contact();
+    let is_known = contact == Contact::Answers;
+    let link = app.link();
+    let moving = link.and_then(|link| link.moving.as_ref());
+    let moves = match (contact, moving) {
+        _ if app.stop_failed() => ("STOP FAILED".to_owned(), theme.bad()),
+        (Contact::Silent(silence), _) => {
+            let length = silence.length(app.now);
+            (format!("NO ANSWER {length}"), theme.caution())
+        }
+        (Contact::Lost, _) => ("LINK LOST".to_owned(), theme.bad()),
+        (_, Some((moving, _))) => (format!("{MOVES} {}", moving.command), theme.good()),
+        (_, None) => ("■ stands".to_owned(), Style::new()),
+    };
+    let driver = link.and_then(|link| link.info.control.driver.as_ref());
+    let driver = driver.map(|driver| format!("driven by {}", fit(driver.name.raw(), 20)));
+    let (behind, all) = past.progress();
+    let name = link.map_or("", |link| link.info.name.as_str());
+    let name = fit(name, (width / 3).saturating_sub(2));
+    let mut line = vec![
+        Span::styled(badge, theme.selected()),
+        Span::styled(format!(" {name} "), theme.strong()),
+        Span::raw(app.clock.moment(app.now)),
+    ];
+    let used: usize = line.iter().map(|span| span.content.width()).sum();
+    let mut left = width.saturating_sub(used);
+    for (text, style) in [
+        moves,
+        (
+            driver.filter(|_| is_known).unwrap_or_default(),
+            theme.strong(),
+        ),
+        (
+            format!("{} of {}", minutes(behind), minutes(all)),
+            theme.quiet(),
+        ),
+        (app.clock.corner(app.now, "%Y-%m-%d %Z"), theme.quiet()),
+    ] {
+        let wide = text.width() + 2;
+        if text.is_empty() || wide > left {
+            continue;
+        }
+        left -= wide;
+        line.extend([Span::raw("  "), Span::styled(text, style)]);
+    }
+    Line::from(line)
+}
+
+/// A length of time: `4:05`, or `1:04:05`.
+fn minutes(time: Duration) -> String {
+    let (hours, minutes, secs) = (
+        time.as_secs() / 3600,
+        time.as_secs() / 60 % 60,
+        time.as_secs() % 60,
+    );
+    match hours {
+        0 => format!("{minutes}:{secs:02}"),
+        hours => format!("{hours}:{minutes:02}:{secs:02}"),
+    }
 }
 
 fn state<'a>(app: &App, theme: Theme, width: usize) -> Line<'a> {

@@ -37,6 +37,7 @@ pub(super) fn render(frame: &mut Frame<'_>, area: Rect, app: &App) {
     }
     if !app.camera.why.is_empty() || app.camera.shown.is_none() {
         let why = match app.camera.why.as_str() {
+            "" if app.is_replay() => "no picture of this moment",
             "" => "waiting for a picture",
             why => why,
         };

@@ -48,7 +48,11 @@ pub(super) fn events(frame: &mut Frame<'_>, area: Rect, app: &App) {
     });
     let events = timeline.events().skip(before.saturating_sub(rows / 2));
     let events = events.take(rows).map(event).collect();
-    pane(frame, area, " The car says ", events);
+    let title = match app.is_replay() {
+        true => " What happened ",
+        false => " The car says ",
+    };
+    pane(frame, area, title, events);
 }
 
 /// A run as a line: time, source, link (in so many columns), command, result, and where the time

@@ -1,6 +1,7 @@
 //! Each screen in each state, at each size, as it is seen.
 
 mod lists;
+mod replay;
 
 use crossterm::event::{KeyCode, KeyEventKind};
 use p2p_shared::key::Role;
@@ -15,9 +16,6 @@ use ratatui::buffer::Buffer;
 use ratatui::style::Color;
 
 use super::*;
-use crate::app::past_cars::PastCars;
-use crate::app::run_log::RunLog;
-use crate::app::saved_log;
 use crate::connection::ConnectionEvent;
 use crate::testing::{self, Bench, bob, us};
 
@@ -371,56 +369,6 @@ fn logs() {
         bench.key(KeyCode::Enter);
         bench
     });
-    snapshots("log_replay", |size| {
-        let mut bench = Bench::unconnected(size);
-        let mut log = RunLog::default();
-        log.put(testing::run(7_100_000, "hello"));
-        log.put(testing::run(7_200_000, "left"));
-        bench.app.replay(
-            "p2p-router.2026-11-22.jsonl".to_owned(),
-            log,
-            PastCars::default(),
-        );
-        bench
-    });
-}
-
-/// A router's log: a drive that ends by the lease, and a link that is lost.
-const PAST: &str = include_str!("past.jsonl");
-
-#[test]
-fn a_past_log_is_gone_through_event_by_event() {
-    let replay = |size| {
-        let mut bench = Bench::unconnected(size);
-        let (log, cars) = saved_log::read(PAST.as_bytes()).unwrap();
-        bench.app.replay("p2p-router.jsonl".to_owned(), log, cars);
-        bench.letters("2");
-        bench
-    };
-    snapshots("replay_drive", |size| {
-        let mut bench = replay(size);
-        // To the end of the drive.
-        for _ in 0..4 {
-            bench.key(KeyCode::Down);
-        }
-        bench
-    });
-    let mut bench = replay((80, 24));
-    assert!(seen(&bench.app).contains("link down: silent for 6 s"));
-    for _ in 0..20 {
-        bench.key(KeyCode::Down);
-    }
-    assert!(
-        seen(&bench.app).contains(" 17:02:00.0, in 60 s"),
-        "{}",
-        seen(&bench.app)
-    );
-    bench.key(KeyCode::Right);
-    assert!(seen(&bench.app).contains(" 17:02:01.0, in 60 s"));
-    bench.key(KeyCode::End);
-    assert!(bench.app.timeline_view.cursor.is_none() && bench.messages().is_empty());
-    bench.letters("3");
-    assert!(seen(&bench.app).contains("Past runs"));
 }
 
 #[test]

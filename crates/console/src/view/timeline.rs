@@ -35,6 +35,9 @@ pub(super) fn render(frame: &mut Frame<'_>, area: Rect, app: &App) {
     ));
     let span = age(app.timeline_view.span());
     let title = match app.timeline_view.cursor {
+        Some(at) if app.is_replay() => {
+            format!(" {}, in {span} ([z] [Z] zoom) ", app.clock.moment(at))
+        }
         Some(at) => format!(" {}, in {span} ([End] follows) ", app.clock.moment(at)),
         None => format!(" The last {span} ([,] goes back, [+] [-] zoom) "),
     };

@@ -157,7 +157,7 @@ fn the_palette_finds_every_action_and_performs_it() {
     bench.letters(":");
     for binding in BINDINGS
         .iter()
-        .filter(|b| b.screens.contains(&bench.app.screen))
+        .filter(|b| b.is_for(bench.app.screen, false))
     {
         let moves = matches!(
             binding.action,
