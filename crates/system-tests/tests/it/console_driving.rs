@@ -10,6 +10,7 @@ mod incident;
 mod keys;
 mod panics;
 mod reasons;
+mod replay;
 mod screens;
 mod silence;
 mod stops;

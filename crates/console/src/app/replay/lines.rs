@@ -127,8 +127,12 @@ impl Reader<'_> {
         let change = match (from, text(&told, "message")) {
             ("desk", "press") => Change::Key(text(&told, "command").parse().ok()),
             ("desk", "release") => Change::Key(None),
+            ("desk", "no answer") if text(&told, "hop").ends_with("car") => self.silence(name),
+            ("desk", "answers, or the link is lost") => Change::Answers,
             ("desk", _) => Change::None,
+            // What the car told was so whether or not the router heard it; and nothing says when it did again.
             (_, message) if has_car && message.starts_with("motion ") => Change::None,
+            (_, "no answer") if has_car => Change::None,
             _ => self
                 .change(name, &told)
                 .map_or(Change::None, |(change, _)| change),
@@ -138,6 +142,11 @@ impl Reader<'_> {
         }
         self.recording.add(name, at, change, said);
         self.run(name, at, told, number);
+    }
+
+    fn silence(&mut self, name: &str) -> Change {
+        let car = self.recording.car(name);
+        car.map_or(Change::None, |car| no_answer(&car.info, 0))
     }
 
     /// Returns the change that an entry of the car's own memory tells of.
@@ -172,10 +181,10 @@ impl Reader<'_> {
             Change::Feed(FeedEvent::Rtt { .. }) => {
                 self.silent.insert(name.to_owned());
             }
-            Change::Feed(FeedEvent::Motion { .. } | FeedEvent::Link(_)) => {
-                if self.silent.remove(name) {
-                    self.recording.add(name, at, Change::Answers, None);
-                }
+            Change::Feed(FeedEvent::Motion { .. } | FeedEvent::Link(_))
+                if self.silent.remove(name) =>
+            {
+                self.recording.add(name, at, Change::Answers, None);
             }
             _ => {}
         }
@@ -261,12 +270,7 @@ fn change(car: &LinkInfo, line: &Fields) -> Option<(Change, Option<String>)> {
             name: Text::new(driver.to_owned()),
         })),
         "control released" => control(None),
-        "no answer" => Change::Feed(FeedEvent::Rtt {
-            service_port,
-            rtt_us: 0,
-            hop_us: None,
-            silent_ms: Some(number_of(line, "silent_ms").unwrap_or_default()),
-        }),
+        "no answer" => no_answer(car, number_of(line, "silent_ms").unwrap_or_default()),
         up if up.starts_with("link up") => Change::Feed(FeedEvent::Link(Box::new(car.clone()))),
         down if down.starts_with("link down") => {
             let why = Text::new(field("why").to_owned());
@@ -278,6 +282,15 @@ fn change(car: &LinkInfo, line: &Fields) -> Option<(Change, Option<String>)> {
         }),
     };
     Some((change, Some(said).filter(|said| !said.is_empty())))
+}
+
+fn no_answer(car: &LinkInfo, silent_ms: u64) -> Change {
+    Change::Feed(FeedEvent::Rtt {
+        service_port: car.service_port,
+        rtt_us: 0,
+        hop_us: None,
+        silent_ms: Some(silent_ms),
+    })
 }
 
 /// Returns what a car reported of its motion.

@@ -81,20 +81,17 @@ impl<'a> Reader<'a> {
             Record::Channel(channel) => {
                 self.topics.insert(channel.id, channel.topic);
             }
-            Record::Chunk { header, data } => {
-                if !header.compression.is_empty() {
-                    return Err(format!("{} is not read", header.compression));
-                }
-                // It borrows from the file.
-                if let Cow::Borrowed(data) = data {
-                    self.records(data, false)?;
-                }
+            Record::Chunk { header, .. } if !header.compression.is_empty() => {
+                return Err(format!("{} is not read", header.compression));
             }
-            Record::Message { header, data } => {
-                if let Cow::Borrowed(data) = data {
-                    self.message(&header, data);
-                }
-            }
+            Record::Chunk {
+                data: Cow::Borrowed(data),
+                ..
+            } => self.records(data, false)?,
+            Record::Message {
+                header,
+                data: Cow::Borrowed(data),
+            } => self.message(&header, data),
             _ => {}
         }
         Ok(())

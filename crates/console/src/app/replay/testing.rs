@@ -66,7 +66,8 @@ pub(crate) fn drive() -> Vec<u8> {
 fn image() -> Vec<u8> {
     let mut image = b"\x0a\x02\x08\x01\x12".to_vec();
     let length = u16::try_from(JPEG.len()).unwrap();
-    image.extend([(length & 0x7f) as u8 | 0x80, (length >> 7) as u8]);
+    let seven_bits = |number: u16| u8::try_from(number & 0x7f).unwrap();
+    image.extend([seven_bits(length) | 0x80, seven_bits(length >> 7)]);
     image.extend(JPEG);
     image.extend(b"\x1a\x04jpeg\x22\x06camera");
     image

@@ -163,6 +163,12 @@ fn an_incident_is_shown_in_its_own_words() {
         ),
         line(
             900,
+            "desk",
+            "NO ANSWER: router → car is silent",
+            r#"{"message":"no answer","hop":"router → car"}"#,
+        ),
+        line(
+            950,
             "router",
             "no answer from the car for 550 ms",
             r#"{"message":"no answer","silent_ms":550,"link":"truck","timestamp":"x"}"#,
@@ -179,6 +185,12 @@ fn an_incident_is_shown_in_its_own_words() {
             "the screen says: stop",
             r#"{"message":"shown"}"#,
         ),
+        line(
+            3_000,
+            "desk",
+            "answers, or the link is lost",
+            r#"{"message":"answers, or the link is lost"}"#,
+        ),
     ];
     let recording = read(&Bytes::from(file.concat())).unwrap();
     assert!(!recording.is_log);
@@ -192,11 +204,14 @@ fn an_incident_is_shown_in_its_own_words() {
     bench.key(KeyCode::Up);
     assert!(bench.app.chosen_contact().silence().is_some());
     bench.key(KeyCode::Up);
+    bench.key(KeyCode::Up);
     let stop = link(&bench).stopped.unwrap();
     assert!(link(&bench).moving.is_none() && stop.guardian.unwrap().has_stopped);
+    bench.key(KeyCode::End);
+    assert!(bench.app.chosen_contact().silence().is_none());
     let said: Vec<_> = told(file.concat().as_bytes());
-    assert_eq!(said[2].1, "router: no answer from the car for 550 ms");
-    assert_eq!(said[4], (2_000, "desk: the screen says: stop".to_owned()));
+    assert_eq!(said[3].1, "router: no answer from the car for 550 ms");
+    assert_eq!(said[5], (2_000, "desk: the screen says: stop".to_owned()));
 }
 
 #[test]
