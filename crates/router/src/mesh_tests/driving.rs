@@ -35,6 +35,17 @@ fn is_free(place: &Place, port: u16) -> bool {
     car.is_some_and(|car| car.driver().is_none())
 }
 
+/// Moves the car from a console at another router. Returns how often it was stopped before, too.
+async fn moving(holder: &Place, other: &Place, port: u16) -> (PathBuf, Desk, PressId, usize) {
+    let ledger = drivable(holder);
+    let mut desk = Desk::at(other).await;
+    desk.arms(port).await;
+    let press = desk.moves(port).await;
+    // The inner's own stop at its beginning is over by now.
+    let stops = count(&ledger, "stop");
+    (ledger, desk, press, stops)
+}
+
 /// Drives until `over`, and longer than a lease lasts by itself.
 async fn drives_until<F: Future<Output = ()>>(desk: &mut Desk, port: u16, over: F) {
     let press = desk.moves(port).await;
@@ -54,12 +65,7 @@ async fn holds_until<F: Future<Output = ()>>(desk: &mut Desk, port: u16, press: 
 #[tokio::test]
 async fn a_console_drives_a_car_elsewhere_and_its_end_stops_it() {
     let (holder, other, _inner, port, _reserved) = two().await;
-    let ledger = drivable(&holder);
-    let mut desk = Desk::at(&other).await;
-    desk.arms(port).await;
-    let press = desk.moves(port).await;
-    // The inner's own stop at its beginning is over by now.
-    let stops = count(&ledger, "stop");
+    let (ledger, mut desk, press, stops) = moving(&holder, &other, port).await;
     holds_until(&mut desk, port, press, async {}).await;
     assert_eq!(
         (count(&ledger, "forward"), count(&ledger, "stop")),
@@ -74,12 +80,7 @@ async fn a_console_drives_a_car_elsewhere_and_its_end_stops_it() {
 #[tokio::test]
 async fn the_end_of_the_router_between_stops_the_car_and_only_a_fresh_press_moves_it() {
     let (holder, other, _inner, port, _reserved) = two().await;
-    let ledger = drivable(&holder);
-    let mut desk = Desk::at(&other).await;
-    desk.arms(port).await;
-    let press = desk.moves(port).await;
-    // The inner's own stop at its beginning is over by now.
-    let stops = count(&ledger, "stop");
+    let (ledger, mut desk, press, stops) = moving(&holder, &other, port).await;
     holds_until(&mut desk, port, press, async {
         holder.line.set(Passing::Refused);
         until("control is given back", || is_free(&holder, port)).await;
@@ -103,12 +104,7 @@ async fn the_end_of_the_router_between_stops_the_car_and_only_a_fresh_press_move
 #[tokio::test]
 async fn a_frozen_router_between_stops_the_car() {
     let (holder, other, _inner, port, _reserved) = two().await;
-    let ledger = drivable(&holder);
-    let mut desk = Desk::at(&other).await;
-    desk.arms(port).await;
-    let press = desk.moves(port).await;
-    // The inner's own stop at its beginning is over by now.
-    let stops = count(&ledger, "stop");
+    let (ledger, mut desk, press, stops) = moving(&holder, &other, port).await;
     holds_until(&mut desk, port, press, async {
         holder.line.set(Passing::Frozen);
         until("the lease runs out", || count(&ledger, "stop") > stops).await;

@@ -13,15 +13,21 @@ async fn settle(members: [&TestMember; 3], time: Duration) {
     }
 }
 
-/// Has three members agree on the holder, within 3 s.
-async fn agree_on(members: [&TestMember; 3], port: u16) -> (Start, String) {
+/// Checks that three members agree within 3 s that this one holds port 9000 for `x`.
+async fn agree_on(members: [&TestMember; 3], holder: &TestMember) {
     settle(members, Duration::from_secs(3)).await;
-    let [a, b, c] = members.map(|member| member.sees(port));
-    assert_eq!(a, b);
-    assert_eq!(a, c);
-    let holders = members.map(|member| member.state.read().directory.records(port).count());
+    let seen = members.map(|member| member.sees(9000).unwrap());
+    assert_eq!(seen, [0; 3].map(|_| (holder.start(), "x".to_owned())));
+    let holders = members.map(|member| member.state.read().directory.records(9000).count());
     assert_eq!(holders, [1; 3]);
-    a.unwrap()
+}
+
+/// Three members, of which the first is alone.
+async fn first_alone(hub: &Hub) -> [TestMember; 3] {
+    let members = three(hub).await;
+    hub.set_side(members[0].start(), 1);
+    sleep(Duration::from_secs(5)).await;
+    members
 }
 
 #[tokio::test(start_paused = true)]
@@ -37,10 +43,7 @@ async fn a_car_that_moved_in_a_split_is_at_the_router_that_it_dialled_last() {
         c.take(9000, "x", 1, 2).await.unwrap();
         assert_eq!(a.sees(9000).unwrap().0, a.start());
         hub.set_side(a.start(), 0);
-        assert_eq!(
-            agree_on([&a, &b, &c], 9000).await,
-            (c.start(), "x".to_owned())
-        );
+        agree_on([&a, &b, &c], &c).await;
     }
 }
 
@@ -65,10 +68,7 @@ async fn the_owner_keeps_its_port_from_a_stranger_who_got_it_in_a_split() {
     let stranger = c.take(9000, "y", 2, 1).await.unwrap();
     assert!(stranger > a.state.read().directory.highest_epoch(9000));
     hub.set_side(a.start(), 0);
-    assert_eq!(
-        agree_on([&a, &b, &c], 9000).await,
-        (a.start(), "x".to_owned())
-    );
+    agree_on([&a, &b, &c], &a).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -85,16 +85,10 @@ async fn an_owner_whose_car_is_away_keeps_its_port_from_a_stranger_too() {
     sleep(Duration::from_secs(70)).await;
     c.take(9000, "y", 2, 1).await.unwrap();
     hub.set_side(a.start(), 0);
-    assert_eq!(
-        agree_on([&a, &b, &c], 9000).await,
-        (a.start(), "x".to_owned())
-    );
+    agree_on([&a, &b, &c], &a).await;
     // And gets it wherever it comes.
     b.take(9000, "x", 1, 1).await.unwrap();
-    assert_eq!(
-        agree_on([&a, &b, &c], 9000).await,
-        (b.start(), "x".to_owned())
-    );
+    agree_on([&a, &b, &c], &b).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -114,7 +108,7 @@ async fn who_has_had_a_port_first_is_known_after_it_moved_in_a_split() {
     c.take(9000, "x", 1, 2).await.unwrap();
     assert!(since(&c) > first);
     hub.set_side(a.start(), 0);
-    agree_on([&a, &b, &c], 9000).await;
+    agree_on([&a, &b, &c], &c).await;
     assert_eq!(since(&b), first);
 }
 
@@ -148,10 +142,7 @@ async fn whoever_comes_after_a_member_has_left_is_believed_by_those_who_knew_it(
     ));
     sleep(Duration::from_secs(2)).await;
     hub.set_side(c.start(), 0);
-    assert_eq!(
-        agree_on([&b, &c, &d], 9000).await,
-        (d.start(), "x".to_owned())
-    );
+    agree_on([&b, &c, &d], &d).await;
     let state = d.state.read();
     assert_eq!(state.directory.holder(9000).unwrap().1.record.held_since, 5);
 }
@@ -159,9 +150,7 @@ async fn whoever_comes_after_a_member_has_left_is_believed_by_those_who_knew_it(
 #[tokio::test(start_paused = true)]
 async fn a_link_that_was_lost_ends_none_that_is_up_whichever_came_later() {
     let hub = Hub::new(1);
-    let [a, b, c] = three(&hub).await;
-    hub.set_side(a.start(), 1);
-    sleep(Duration::from_secs(5)).await;
+    let [a, b, c] = first_alone(&hub).await;
     a.take(9000, "x", 1, 5).await.unwrap();
     sleep(Duration::from_secs(1)).await;
     let later = b.claim(&claim(9000, "x", 2, 1)).await.unwrap();
@@ -171,34 +160,24 @@ async fn a_link_that_was_lost_ends_none_that_is_up_whichever_came_later() {
         ..lost
     });
     hub.set_side(a.start(), 0);
-    assert_eq!(
-        agree_on([&a, &b, &c], 9000).await,
-        (a.start(), "x".to_owned())
-    );
+    agree_on([&a, &b, &c], &a).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn twins_on_two_sides_are_one_after_the_split() {
     let hub = Hub::new(1);
-    let [a, b, c] = three(&hub).await;
-    hub.set_side(a.start(), 1);
-    sleep(Duration::from_secs(5)).await;
+    let [a, b, c] = first_alone(&hub).await;
     a.take(9000, "x", 1, 5).await.unwrap();
     sleep(Duration::from_secs(1)).await;
     b.take(9000, "x", 2, 1).await.unwrap();
     hub.set_side(a.start(), 0);
-    assert_eq!(
-        agree_on([&a, &b, &c], 9000).await,
-        (b.start(), "x".to_owned())
-    );
+    agree_on([&a, &b, &c], &b).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_last_dial_of_a_process_counts_whatever_the_clocks_say() {
     let hub = Hub::new(1);
-    let [a, b, c] = three(&hub).await;
-    hub.set_side(a.start(), 1);
-    sleep(Duration::from_secs(5)).await;
+    let [a, b, c] = first_alone(&hub).await;
     let stamp = |dial, epoch| LinkStamp {
         instance: InstanceId(1),
         dial,
@@ -207,10 +186,7 @@ async fn the_last_dial_of_a_process_counts_whatever_the_clocks_say() {
     a.held(record(9000, "x", Some(stamp(2, 1)), 1));
     b.held(record(9000, "x", Some(stamp(1, 9)), 1));
     hub.set_side(a.start(), 0);
-    assert_eq!(
-        agree_on([&a, &b, &c], 9000).await,
-        (a.start(), "x".to_owned())
-    );
+    agree_on([&a, &b, &c], &a).await;
     // Its registry knows of the first epoch alone.
     let away = PortRecord {
         state: HeldState::Away,
@@ -226,9 +202,7 @@ async fn the_last_dial_of_a_process_counts_whatever_the_clocks_say() {
 #[tokio::test(start_paused = true)]
 async fn a_lost_link_ends_no_live_one_of_a_process_that_does_not_count_its_dials() {
     let hub = Hub::new(1);
-    let [a, b, c] = three(&hub).await;
-    hub.set_side(a.start(), 1);
-    sleep(Duration::from_secs(5)).await;
+    let [a, b, c] = first_alone(&hub).await;
     let stamp = |epoch| LinkStamp {
         instance: InstanceId(1),
         dial: 0,
@@ -240,10 +214,7 @@ async fn a_lost_link_ends_no_live_one_of_a_process_that_does_not_count_its_dials
         ..record(9000, "x", Some(stamp(9)), 1)
     });
     hub.set_side(a.start(), 0);
-    assert_eq!(
-        agree_on([&a, &b, &c], 9000).await,
-        (a.start(), "x".to_owned())
-    );
+    agree_on([&a, &b, &c], &a).await;
 }
 
 #[tokio::test(start_paused = true)]
