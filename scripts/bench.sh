@@ -88,7 +88,7 @@ wants() { # PART...
 
 measure() {
     step "Building"
-    build p2p-router p2p-inner load links echo-worker floor
+    build p2p-router p2p-inner p2p-console sim-car load links echo-worker floor
     load=$bin/load
     ! wants oneshot worker || need_bore
     if wants oneshot worker open keys; then

@@ -17,7 +17,8 @@ measure_mesh() {
     make_mesh
     start_mesh -q --allow-plain-http
     inner car 127.0.0.1,127.0.0.2,127.0.0.3 "$main_port" "$first_car" --name car \
-        --commands "$work/commands" --max-runs 128 --key-file "$work/mesh-link.key"
+        --commands "$work/commands" --max-runs 128 --key-file "$work/mesh-link.key" \
+        --camera "'$bin/sim-car' camera --size 640x480 --rate 30"
     car=$pid
     await_car
     find_holder
@@ -25,6 +26,7 @@ measure_mesh() {
     mesh_loads
     # Not in a mere try.
     [ "$rounds" = 1 ] || kill_holders $(((rounds - 1) * 5))
+    mesh_viewers
     stop_nats
     end_all
     mesh_links
@@ -134,6 +136,33 @@ p99() { # FILE
     sort -n "$1" | awk '{ all[NR] = $1 } END { at = int(0.99 * NR + 0.99); print all[at] * 10000 }'
 }
 
+# What the viewers of a camera at another router cost the one that has the car: there is one stream between the two.
+mesh_viewers() {
+    find_holder
+    read -r member <"$work/router-$holder.pid"
+    window=$((seconds * 5))
+    for viewers in 1 50; do
+        step "Viewers of a camera at another router: $viewers"
+        for viewer in $(seq "$viewers"); do
+            launch "viewer-$viewer" curl -q --noproxy '*' -sfN -o /dev/null -H "$authorization" \
+                "http://127.0.0.$other:$first_car/video"
+        done
+        within 30 has_viewers || fail "$viewers viewers did not come within 30 s"
+        pause 2
+        figure "viewers-$viewers" streams "$(metric "$holder" viewers)"
+        before=$(cpu_time "$member")
+        pause "$window"
+        figure "viewers-$viewers" cpu_percent "$(awk "BEGIN { print ($(cpu_time "$member") - $before) / 10 / $window }")"
+        for viewer in $(seq "$viewers"); do
+            crash "viewer-$viewer"
+        done
+    done
+}
+
+has_viewers() {
+    [ "$(metric "$other" viewers)" = "$viewers" ]
+}
+
 # Asks through a hop at a constant rate, while all of NATS is killed.
 stop_nats() {
     step "Killing all nats-servers under load"
@@ -152,9 +181,10 @@ stop_nats() {
 # Each number of links has a mesh of its own, without TLS as for the idle links of one router.
 mesh_links() {
     mesh_open=--open mesh_scheme=http
-    # Of all files that a router may have open, ports of cars elsewhere get an eighth; 200 links come later.
     allow_links
-    most=$((most / 4 - 200))
+    # Of all files that a router may have open, ports of cars elsewhere get an eighth; 200 links come later.
+    most_listening=$(($(ulimit -n) / 8 - 200))
+    most=$((most - 200))
     mesh_counts=''
     for count in $links; do
         [ "$count" -le "$most" ] || count=$most
@@ -178,12 +208,11 @@ links_in_a_mesh() {
     case=mesh
     launch mesh-cars "$bin/links" 127.0.0.1,127.0.0.2,127.0.0.3 "$main_port" "$count" "$first"
     await_links 'links are up'
-    within 30 all_listen || fail "not each router knows each link"
+    within 60 all_know || fail "not each router knows each link"
     watch_members
-    launch mesh-new "$bin/links" 127.0.0.1 "$main_port" 200 "$((first + count))" --known-at 127.0.0.2,127.0.0.3
-    within 60 grep -qs 'known everywhere' "$work/mesh-new.log" || fail "200 links did not come within 60 s"
-    figure "known-$count" p99_us "$(sed -n 's/.*p99_us=//p' "$work/mesh-new.log")"
-    crash mesh-new
+    mesh_consoles
+    # Else routers 2 and 3 have no files for the ports of more links.
+    [ "$count" -gt "$most_listening" ] || know_new_links
     step "Killing the router of $count links"
     crash router-1
     await_links 'all links are back after'
@@ -191,13 +220,51 @@ links_in_a_mesh() {
     end_all
 }
 
-# Whether routers 2 and 3 have opened the service ports of all links, beside their main port.
-all_listen() {
+know_new_links() {
+    launch mesh-new "$bin/links" 127.0.0.1 "$main_port" 200 "$((first + count))" --known-at 127.0.0.2,127.0.0.3
+    within 60 grep -qs 'known everywhere' "$work/mesh-new.log" || fail "200 links did not come within 60 s"
+    figure "known-$count" p99_us "$(sed -n 's/.*p99_us=//p' "$work/mesh-new.log")"
+    crash mesh-new
+}
+
+# Whether routers 2 and 3 know all links, and have opened their service ports, as far as they may, beside their
+# main port.
+all_know() {
+    listening=$((count < most_listening ? count : most_listening))
     for number in 2 3; do
-        awk -v address="0${number}00007F" -v wanted="$count" '
+        awk -v address="0${number}00007F" -v wanted="$listening" '
             index($2, address) == 1 && $4 == "0A" { ports++ }
             END { exit ports <= wanted }' /proc/net/tcp || return 1
+        [ "$(console "$number" --json list | wc -l)" -ge "$count" ] || return 1
     done
+}
+
+console() { # NUMBER ARG...
+    number=$1
+    shift
+    env XDG_CONFIG_HOME="$work" XDG_STATE_HOME="$work" "$bin/p2p-console" --router "127.0.0.$number:$main_port" "$@"
+}
+
+# Consoles at a router that has none of the links: it has a connection to each other router for each of them.
+mesh_consoles() {
+    step "50 consoles at another router, and $count links"
+    for console in $(seq 50); do
+        launch "console-$console" "$bin/p2p-console" --router "127.0.0.2:$main_port" watch
+    done
+    within 90 has_consoles || fail "50 consoles did not come within 90 s"
+    # Until each has all links.
+    pause 10
+    for number in 1 2; do
+        read -r member <"$work/router-$number.pid"
+        figure "consoles-$number-$count" all_mib "$(awk "BEGIN { print ($(memory_kib "$member") - $(cat "$work/member-$number.idle")) / 1024 }")"
+    done
+    for console in $(seq 50); do
+        crash "console-$console"
+    done
+}
+
+has_consoles() {
+    [ "$(metric 2 consoles)" = 50 ]
 }
 
 watch_members() {
@@ -211,6 +278,7 @@ watch_members() {
     for number in 1 2 3; do
         read -r member <"$work/router-$number.pid"
         figure "member-$number-$count" cpu_percent "$(awk "BEGIN { print ($(cpu_time "$member") - $(cat "$work/member-$number.cpu")) / 10 / $window }")"
-        figure "member-$number-$count" each_kib "$(awk "BEGIN { print ($(memory_kib "$member") - $(cat "$work/member-$number.before")) / $count }")"
+        memory_kib "$member" >"$work/member-$number.idle"
+        figure "member-$number-$count" each_kib "$(awk "BEGIN { print ($(cat "$work/member-$number.idle") - $(cat "$work/member-$number.before")) / $count }")"
     done
 }

@@ -75,6 +75,8 @@ worker through a hop, 64 connections|hop-http-64 rps|a bare relay in front of th
 worker, 64 connections, without `--mesh`|without-mesh-64 rps|the programs of `--programs`|base-without-mesh-64 rps|least 0.98
 the router killed, until another serves its car, p99|killed p99_us|||alone 2000000
 requests of 2,000 that fail as all of NATS is killed|nats-down changed|||alone 0
+50 viewers of the car's camera at another router, streams between the two|viewers-50 streams|||alone 1
+50 viewers of the car's camera at another router, CPU of the car's router|viewers-50 cpu_percent|one viewer there|viewers-1 cpu_percent|most 1.2
 END
     for count in $mesh_counts; do
         back=show
@@ -86,6 +88,8 @@ END
             echo "$count idle links at router 1, memory of router $number for each, with its listener|member-$number-$count each_kib|||alone 5"
         done
         cat <<END
+50 consoles at router 2, which see $count cars at router 1, memory of router 2|consoles-2-$count all_mib|||show
+50 consoles at router 2, which see $count cars at router 1, memory of router 1|consoles-1-$count all_mib|||show
 beside $count links, a new link known everywhere, p99|known-$count p99_us|||alone 50000
 their router killed, until all $count links are at others|cars-$count all_s|||$back
 END
