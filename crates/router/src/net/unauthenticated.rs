@@ -4,9 +4,10 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use p2p_shared::logging::LogThrottle;
+use p2p_shared::timing;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
@@ -117,7 +118,7 @@ impl Unauthenticated {
     ) -> PendingConnection {
         let net = peer.ip().into();
         let mut nets = self.known_nets.lock();
-        nets.remember(net, QuotaOwner::At(net), Instant::now());
+        nets.remember(net, QuotaOwner::At(net), timing::now());
         drop(nets);
         self.admit_passed_on(peer, closed, false)
     }
@@ -173,7 +174,7 @@ impl Unauthenticated {
     /// Returns true if an event that anybody can cause may be logged now, so that nobody can fill
     /// the log.
     pub(crate) fn may_be_logged(&self) -> bool {
-        self.log.lock().allow(Instant::now()).is_some()
+        self.log.lock().allow(timing::now()).is_some()
     }
 }
 
@@ -241,7 +242,7 @@ impl PendingConnection {
     pub(crate) fn set_known(&self, owner: QuotaOwner) {
         if !self.stays() {
             let mut nets = self.unauthenticated.known_nets.lock();
-            nets.remember(self.peer.ip().into(), owner, Instant::now());
+            nets.remember(self.peer.ip().into(), owner, timing::now());
             drop(nets);
             self.stay(owner);
         }
@@ -302,7 +303,7 @@ impl PendingConnection {
         metrics.wrong_keys.inc();
         wrong_keys
             .lock()
-            .wrong(self.peer.ip().into(), Instant::now())
+            .wrong(self.peer.ip().into(), timing::now())
     }
 }
 
