@@ -15,6 +15,7 @@ mod faults;
 mod keys;
 mod losses;
 mod mesh_router;
+mod moves;
 mod reports;
 mod scenario;
 mod world;

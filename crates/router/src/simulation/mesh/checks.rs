@@ -15,7 +15,7 @@ use crate::mesh::id::Start;
 use crate::net::port_range::PortRange;
 
 /// Time after which all routers agree on who has the car, once all is well.
-const AGREED: Duration = Duration::from_secs(3);
+pub(super) const AGREED: Duration = Duration::from_secs(3);
 /// Longest time after that of a port that is kept, until it is closed everywhere: a member that is not the first one
 /// waits a second more, and nobody has missed the car's router before it was silent for three.
 pub(super) const CLOSED: Duration = Duration::from_secs(5);
@@ -32,13 +32,14 @@ const CALM: Duration = Duration::from_secs(23);
 const UNANSWERED: Duration = Duration::from_secs(120);
 /// Time within which all keys are known everywhere, and consoles are told: the longest pauses between two attempts
 /// of a router at another, and of a console.
-const TOLD: Duration = Duration::from_secs(12);
+pub(super) const TOLD: Duration = Duration::from_secs(12);
 /// Time between two questions whether service is back.
 const ASK_EACH: Duration = Duration::from_millis(100);
 
 impl MeshScenario {
     /// Ends all faults.
     pub(super) async fn heal(&mut self) {
+        let healed = Instant::now();
         self.log("all is well from now on");
         self.twin = None;
         let world = self.world.clone();
@@ -63,6 +64,7 @@ impl MeshScenario {
         }
         self.await_agreement().await;
         self.await_service().await;
+        self.check_told(healed).await;
     }
 
     /// Checks that all agree on who has the car.
@@ -125,7 +127,7 @@ impl MeshScenario {
             self.world.presses.check_drivers(machine, history);
         }
         self.answers.check(&self.world);
-        self.check_agreement().await;
+        self.check_told(Instant::now()).await;
         if !self.world.has_twin() {
             reports::check(&self.answers, &self.world, &self.rng).await;
             self.check_members();
@@ -145,13 +147,13 @@ impl MeshScenario {
         }
     }
 
-    /// Checks that all routers know the same keys, and that each console shows the car as its router does.
-    async fn check_agreement(&self) {
-        let began = Instant::now();
+    /// Checks that all routers know the same keys, and that each console shows the car as its router does, in time
+    /// since this moment.
+    async fn check_told(&self, since: Instant) {
         let broken = loop {
             let found = self.world.wrong_keys().or_else(|| self.wrong_views());
             match found {
-                Some(_) if began.elapsed() < TOLD => sleep(ASK_EACH).await,
+                Some(_) if since.elapsed() < TOLD => sleep(ASK_EACH).await,
                 found => break found,
             }
         };
@@ -161,7 +163,7 @@ impl MeshScenario {
     }
 
     /// Why the consoles do not show the car as it is.
-    fn wrong_views(&self) -> Option<String> {
+    pub(super) fn wrong_views(&self) -> Option<String> {
         let (world, views) = (&self.world, self.world.views());
         if views.len() as u64 != self.consoles {
             return Some(format!(
@@ -188,6 +190,22 @@ impl MeshScenario {
             let shown = (view.port, view.is_up, &view.at, view.control.epoch);
             (key.is_void() || !is_true).then(|| {
                 format!("a console at {name} with {} shows {shown:?}; the car is at {at:?}, up: {}, {:?}", key.name, car.is_up, car.control)
+            })
+        })
+    }
+
+    /// Why a console does not show the car up at this router.
+    pub(super) fn not_shown_at(&self, holder: usize) -> Option<String> {
+        self.world.views().iter().find_map(|view| {
+            let key = view.key.as_ref().filter(|key| key.may_see())?;
+            let at = (view.router != holder).then(|| format!("{}:8888", NAMES[holder]));
+            let is_true = view.is_up && view.at == at;
+            let name = NAMES[view.router];
+            (!is_true && !key.is_void()).then(|| {
+                format!(
+                    "a console at {name} shows the car up: {}, at {:?}; it is at {at:?}",
+                    view.is_up, view.at
+                )
             })
         })
     }
@@ -285,7 +303,7 @@ impl MeshWorld {
 
     /// Returns true if all routers know the same holder; and, if the car has a link, that it is the router with
     /// that.
-    fn agrees(&self) -> bool {
+    pub(super) fn agrees(&self) -> bool {
         let holders = self.holders();
         let at = self.car_at().and_then(|at| self.with(at, |it| it.member()));
         let is_known = holders[0].is_some() && holders.iter().all(|holder| *holder == holders[0]);

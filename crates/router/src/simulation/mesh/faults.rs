@@ -14,7 +14,7 @@ impl MeshScenario {
     pub(super) async fn break_something(&mut self) {
         self.world.history.count(|counts| counts.faults += 1);
         let router = self.some_router();
-        match self.rng.number(0..25) {
+        match self.rng.number(0..29) {
             0 | 1 => self.break_line_of_car().await,
             2..=4 => self.break_line(router).await,
             5..=7 => self.break_bus(router).await,
@@ -29,6 +29,8 @@ impl MeshScenario {
             19 => self.lose_car_and_router().await,
             20 | 21 => self.change_keys().await,
             22 | 23 => self.break_callers(router).await,
+            24 | 25 => self.move_unheard().await,
+            26 | 27 => self.lose_power().await,
             _ if self.rng.one_in(2) && !self.world.has_twin() => self.start_twin(router).await,
             _ => self.replay().await,
         }

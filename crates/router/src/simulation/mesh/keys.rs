@@ -84,9 +84,26 @@ impl SimKeys {
 }
 
 impl MeshScenario {
-    /// Makes a key at a router, and revokes it at another, or there if that does not know it yet; or revokes one that
-    /// was made before.
+    /// Changes keys; half of the time while no router reaches another, so that fetching them fails.
     pub(super) async fn change_keys(&mut self) {
+        let is_cut = self.rng.one_in(2);
+        let set = |is_cut| {
+            let lines = self.world.lines.iter().flatten();
+            lines.for_each(|line| line.set_cut(is_cut));
+        };
+        if is_cut {
+            self.log("no router reaches another");
+            set(true);
+        }
+        self.change_a_key().await;
+        if is_cut {
+            set(false);
+            self.log("all reach each other");
+        }
+    }
+
+    /// Makes a key at a router, and revokes it at another, or there if that does not know it yet.
+    async fn change_a_key(&self) {
         let keys = &self.world.keys;
         let (made_at, revoked_at) = (self.rng.below(ROUTERS), self.rng.below(ROUTERS));
         let name = format!("key-{}", keys.all().len());
