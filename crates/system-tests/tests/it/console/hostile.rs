@@ -266,6 +266,9 @@ async fn no_replay_passes_a_hostile_text_on_to_the_terminal() {
         let mut terminal = TestTerminal::start(&command, true, (200, 50));
         terminal.await_text(seen).await;
         if term != "dumb" {
+            terminal.sees("What happened").await;
+            terminal.send(b"3");
+            terminal.sees("Past runs").await;
             terminal.send(b"\r");
             terminal.sees("Esc closes").await;
             terminal.send(b"q");
