@@ -60,6 +60,8 @@ pub use types::{AppSetup, ConnectionState, Effect, Event, Notice};
 pub const LEAST_SIZE: (u16, u16) = (40, 8);
 /// Time on the clock of a console that was not told the time.
 const NEW_YEAR: Duration = Duration::from_secs(1_767_225_600);
+/// Sentence for a car that can't be recorded.
+pub(crate) const NO_RECORDINGS: &str = "the router of this car makes no recordings: start it with --record DIR (or it is older than this console)";
 /// Sentence about a stop that does not reach the router.
 const NO_STOP: &str = "no link to the router: the stop can't be sent; the lease stops the car";
 /// Time for which a notice is shown.

@@ -8,6 +8,7 @@ mod list;
 mod login;
 mod output;
 mod qr;
+mod record;
 mod recover_run;
 mod replay;
 mod send;
@@ -69,6 +70,7 @@ pub(crate) async fn run(options: Options, parts: AppParts) -> anyhow::Result<Exi
         Some(Task::Incident { car, last }) => {
             incident::run(&target, car, *last, &options.common.log_dir).await
         }
+        Some(Task::Record { car, off }) => record::run(&target, car, !off, options.json).await,
         Some(Task::Send(send)) => Box::pin(send::run(&target, send, options.json)).await,
         None if terminal::is_available() && !options.json => {
             let routers = target.routers.iter().map(ToString::to_string);

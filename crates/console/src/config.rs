@@ -109,6 +109,16 @@ pub enum Task {
         #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, default_value = "60s")]
         last: Duration,
     },
+    /// Have a car recorded at its router (p2p-router --record) from now on, 15 minutes at most, whether somebody drives
+    /// or not; says which file that is there
+    Record {
+        /// The link's name, or its service port
+        #[arg(value_name = "LINK")]
+        car: String,
+        /// No longer; a drive is recorded anyway
+        #[arg(long)]
+        off: bool,
+    },
     /// Play a past drive on the screens: what car, driver and link did, with the camera's pictures if they were
     /// recorded. Without a terminal, or with --json, print it
     Replay {

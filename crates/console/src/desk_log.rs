@@ -49,6 +49,10 @@ impl DeskLog {
                 let link = name(*service_port);
                 tracing::info!(link = link.as_ref().map(display), ?request, "control");
             }
+            ConsoleToRouter::Record { service_port, on } => {
+                let link = name(*service_port);
+                tracing::info!(link = link.as_ref().map(display), on, "record");
+            }
             _ => {}
         }
     }

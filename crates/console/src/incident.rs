@@ -305,6 +305,10 @@ fn of_log(source: &str, fields: &Map<String, Value>, has_car: bool) -> Option<St
             field("from")
         ),
         "release" => format!("the key is let go: press {}", field("press")),
+        "record" => match field("on").as_str() {
+            "true" => "a recording is asked for".to_owned(),
+            _ => "the recording is to end".to_owned(),
+        },
         "send" => format!("{} is sent: run {}", field("command"), field("run")),
         "send ended" => format!(
             "{} ended: {} (run {})",
@@ -325,6 +329,10 @@ fn of_log(source: &str, fields: &Map<String, Value>, has_car: bool) -> Option<St
         "control taken" => format!("{} takes control ({})", field("driver"), field("how")),
         "control released" => format!("{} has control no more ({})", field("driver"), field("why")),
         "control requested" => format!("{} asks for control", field("by")),
+        "recording asked for" => match field("on").as_str() {
+            "true" => format!("{} asks for a recording", field("by")),
+            _ => format!("{} ends the recording", field("by")),
+        },
         "link up" => "the car's link is up".to_owned(),
         "link down" => but_why("the car's link is lost"),
         "no answer" if source == "desk" => format!("NO ANSWER: {} is silent", field("hop")),

@@ -54,6 +54,8 @@ pub enum Action {
     Picture,
     /// Show the output of the run whole.
     Output,
+    /// Have the car recorded at its router, or no longer.
+    Record,
     /// Put what is shown or selected into the clipboard.
     Copy,
     /// Order the cars by something else.
@@ -218,6 +220,7 @@ pub const BINDINGS: &[KeyBinding] = &[
     drives(key(KeyCode::Char('S'), DRIVE, Action::Seize, "S", "", "seize control (admin keys only)")),
     drives(key(KeyCode::Char('L'), DRIVE, Action::Latch, "L", "", "a press goes on by itself: any key or 5 s stops; for KEYS tap")),
     key(KeyCode::Char('v'), DRIVE, Action::Picture, "v", "", "show the camera's picture: small, large, off"),
+    drives(key(KeyCode::Char('R'), DRIVE, Action::Record, "R", "", "record the car at its router, 15 min at most; again: no longer")),
     live(key(KeyCode::Char(','), DRIVE, Action::Scrub(-1), ", .", "", "through the timeline; also ← → while nothing would drive by them")),
     replay(key(KeyCode::Char(','), DRIVE, Action::Scrub(-1), ", .", "", "by a step of the timeline")),
     key(KeyCode::Char('.'), DRIVE, Action::Scrub(1), ".", "", ""),

@@ -173,6 +173,7 @@ impl Bench {
         self.feed(FeedEvent::Control {
             service_port: 9000,
             control: ControlInfo {
+                recording: None,
                 driver,
                 request: asker.map(|driver| (driver, 8_000)),
                 epoch: 7,

@@ -28,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 use crate::camera::Camera;
 use crate::car::control::{Control, Epochs, Event};
 use crate::car::open_port::OpenPort;
+use crate::car::recording::Recording;
 use crate::feed::{Feed, RunCounts};
 use crate::link::end::LinkEnd;
 use crate::link::handle::{LinkHandle, LinkId};
@@ -47,6 +48,7 @@ mod messages;
 pub(crate) mod open_port;
 pub mod port_command;
 mod presses;
+mod recording;
 pub(crate) mod registry;
 pub(crate) mod saved_ports;
 pub(crate) mod session;
@@ -81,6 +83,8 @@ pub(crate) struct CarServices {
     pub epochs: Epochs,
     /// Notified when a timer of some car's control may be due earlier than before.
     pub changed: Notify,
+    /// True if the router makes recordings.
+    pub records: bool,
     /// True if the router goes down: nobody takes control any more.
     pub closing: AtomicBool,
 }
@@ -131,6 +135,8 @@ struct State {
     /// Time since which the car gives no answer, once consoles were told.
     silent_since: Option<Instant>,
     control: Control,
+    /// `None`: the router makes no recordings.
+    recording: Option<Recording>,
     /// Updates that consoles and pages want, without those for a driver.
     interest: Interest,
     /// Presses that were passed on and are not over.
@@ -313,7 +319,7 @@ impl Car {
         if !events.is_empty() {
             self.publish(state, || FeedEvent::Control {
                 service_port: self.port,
-                control: state.control.info(now),
+                control: state.control_info(now),
             });
             self.services.changed.notify_one();
             state.send_interest();
@@ -357,7 +363,7 @@ impl Car {
             stop: motion.stop.clone(),
             lease_ms: motion.lease_ms,
             motion_limit_ms: motion.limit_ms,
-            control: state.control.info(now),
+            control: state.control_info(now),
             moving: state.moving.clone(),
             stop_failed: state.stop_failed,
             router: None,

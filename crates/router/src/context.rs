@@ -77,6 +77,7 @@ impl Context {
         let feed = Arc::new(Feed::new());
         let metrics = Arc::new(Metrics::new());
         let services = CarServices {
+            records: config.record.is_some(),
             feed: feed.clone(),
             metrics: metrics.clone(),
             epochs: Epochs::starting_at(now),

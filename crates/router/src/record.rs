@@ -1,5 +1,5 @@
 //! Records drives: what happened to a car and what its camera saw, from when control is taken until a while after it is
-//! given back, in one MCAP file (<https://mcap.dev/spec>). `record/drive` follows one drive, `record/file` writes a
+//! given back, or while somebody has asked for it, in one MCAP file (<https://mcap.dev/spec>). `record/drive` follows one drive, `record/file` writes a
 //! file, `record/message` has the formats, `record/car_clock` compares clocks.
 
 use std::collections::HashMap;
@@ -54,7 +54,7 @@ struct Recorder {
 }
 
 impl Recorder {
-    /// Begins to record those of the cars with these ports that somebody drives. Returns the events from then on.
+    /// Begins to record those of the cars with these ports that somebody drives, or wants recorded. Returns the events from then on.
     fn begin_all(&mut self, ports: PortRange) -> tokio::sync::broadcast::Receiver<Arc<FeedEvent>> {
         let mut subscription = self.context.registry.subscribe(ports);
         for link in subscription.snapshot.take().0 {
@@ -75,7 +75,8 @@ impl Recorder {
     }
 
     fn on_control(&mut self, port: u16, control: &ControlInfo) {
-        if control.driver.is_some() && !self.drives.has(port) {
+        let is_asked = (control.recording.as_ref()).is_some_and(|it| it.asked.is_some());
+        if (control.driver.is_some() || is_asked) && !self.drives.has(port) {
             let (context, recordings) = (self.context.clone(), self.recordings.clone());
             let drive = async move { drive::record(&context, &recordings, port).await };
             self.drives.begin(port, drive);

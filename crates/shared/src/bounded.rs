@@ -400,6 +400,7 @@ mod tests {
             lease_ms: u64::MAX,
             motion_limit_ms: u64::MAX,
             control: ControlInfo {
+                recording: None,
                 driver: Some(driver.clone()),
                 request: Some((driver, u64::MAX)),
                 epoch: u64::MAX,

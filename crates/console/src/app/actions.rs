@@ -7,7 +7,7 @@ use p2p_shared::names::{Argument, CommandName};
 use p2p_shared::protocol::{ConsoleToRouter, ControlRequest, DriveCommand};
 use p2p_shared::text::Escaped;
 
-use super::{App, Effect, NO_STOP, Overlay, Page};
+use super::{App, Effect, NO_RECORDINGS, NO_STOP, Overlay, Page};
 use crate::app::command_list::{CommandList, RunProgress, SentRun};
 use crate::app::question::Question;
 use crate::app::saved_log;
@@ -72,6 +72,7 @@ impl App {
             Action::StopAll => self.ask_to_stop_all(),
             Action::Latch => self.toggle_latch(),
             Action::Picture => self.next_picture_size(),
+            Action::Record => self.record(),
             Action::Scrub(steps) => self.scrub(steps),
             Action::Zoom { closer } => self.timeline_view.zoom(closer),
             Action::Freeze => self.log.toggle_freeze(),
@@ -183,6 +184,18 @@ impl App {
             return self.notify("choose a car on Fleet first", false);
         }
         self.drive_with(|drive, facts| drive.arm(facts));
+    }
+
+    /// Asks for a recording of the chosen car, or ends that: the router's answer says what became of it.
+    fn record(&mut self) {
+        let Some(link) = self.link() else {
+            return self.notify("choose a car on Fleet first", false);
+        };
+        let Some(recording) = &link.info.control.recording else {
+            return self.notify(NO_RECORDINGS, true);
+        };
+        let (service_port, on) = (link.info.service_port, recording.asked.is_none());
+        self.send(ConsoleToRouter::Record { service_port, on });
     }
 
     fn toggle_latch(&mut self) {

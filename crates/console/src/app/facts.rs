@@ -15,6 +15,15 @@ const TICK_DUE: Duration = Duration::from_millis(300);
 const INPUT_ALIVE: Duration = Duration::from_millis(400);
 
 impl App {
+    /// Says that the chosen car is recorded.
+    pub(crate) fn recording_word(&self) -> &'static str {
+        let link = self.link();
+        match link.is_some_and(|link| link.info.control.is_recorded()) {
+            true => "REC",
+            false => "",
+        }
+    }
+
     /// The facts that driving is decided by.
     pub fn facts(&self) -> DriveFacts {
         let link = self.link();

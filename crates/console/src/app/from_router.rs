@@ -253,6 +253,7 @@ impl App {
                     .filter(|link| link.info.service_port == service_port)
                 {
                     let old = link.info.control.clone();
+                    self.report_recording(&old, &control);
                     self.report_control(&old, &control);
                 }
                 self.tell_of_control(service_port, &control);

@@ -10,6 +10,8 @@ use crate::text::{fit, source_word, who};
 
 /// Most columns of a name.
 const NAME: usize = 30;
+/// Most columns of a recording's file, or of why there is none.
+const RECORDING: usize = 80;
 
 impl App {
     /// Tells why nothing moves, until that is no longer so.
@@ -85,6 +87,31 @@ impl App {
             (None, None) => return,
         };
         self.notify(text, false);
+    }
+
+    /// Tells what became of the chosen car's recording.
+    pub(super) fn report_recording(&mut self, old: &ControlInfo, new: &ControlInfo) {
+        let (Some(old), Some(new)) = (&old.recording, &new.recording) else {
+            return;
+        };
+        let is_asked = new.asked.is_some();
+        let (text, is_bad) = match (&old.file, &new.file) {
+            _ if new.failure.is_some() && new.failure != old.failure => {
+                let why = new.failure.as_ref().map_or("", |why| why.raw());
+                (format!("NOT RECORDED: {}", fit(why, RECORDING)), true)
+            }
+            (_, Some(file)) if is_asked && (old.asked.is_none() || old.file.is_none()) => {
+                let file = fit(file.raw(), RECORDING);
+                let text = format!("recording, 15 min at most, [R] ends it: {file} at the router");
+                (text, false)
+            }
+            (Some(file), None) => {
+                let file = fit(file.raw(), RECORDING);
+                (format!("recorded: {file} at the router"), false)
+            }
+            _ => return,
+        };
+        self.notify(text, is_bad);
     }
 
     /// Tells that the router knows nothing of what was before, here and as a line of the log.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use p2p_shared::protocol::{FeedEvent, LinkInfo, MotionEvent};
+use p2p_shared::protocol::{ControlInfo, FeedEvent, LinkInfo, MotionEvent};
 use p2p_shared::timing::millis_f64;
 use serde_json::{Value, json};
 
@@ -20,6 +20,7 @@ pub(super) fn link(info: &LinkInfo) -> Value {
         "silent_ms": info.silent_ms,
         "since_s": info.since_ms / 1000,
         "driver": info.control.driver.as_ref().map(|driver| &driver.name),
+        "recording": recording(&info.control),
         "moving": info.moving.as_ref().map(|moving| &moving.command),
         "stop_failed": info.stop_failed,
         "rtt_p50_ms": quantile(0.5),
@@ -35,6 +36,20 @@ pub(super) fn link(info: &LinkInfo) -> Value {
         link["router"] = json!(router);
     }
     link
+}
+
+/// What is being recorded; null: nothing is, or nothing can be.
+pub(super) fn recording(control: &ControlInfo) -> Value {
+    let recording = control.recording.as_ref();
+    let Some((recording, file)) = recording.and_then(|it| Some((it, it.file.as_ref()?))) else {
+        return Value::Null;
+    };
+    let asked = recording.asked.as_ref();
+    json!({
+        "file": file,
+        "by": asked.map(|(by, _)| by),
+        "left_s": asked.map(|(_, left_ms)| left_ms / 1000),
+    })
 }
 
 pub(super) fn event(event: &FeedEvent) -> Value {
@@ -74,6 +89,7 @@ pub(super) fn event(event: &FeedEvent) -> Value {
             "event": "control",
             "service_port": service_port,
             "driver": control.driver.as_ref().map(|driver| &driver.name),
+            "recording": recording(control),
             "asked_by": control.request.as_ref().map(|(driver, _)| &driver.name),
         }),
         FeedEvent::Motion {

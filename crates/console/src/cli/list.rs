@@ -68,7 +68,10 @@ fn row(info: &LinkInfo) -> Vec<String> {
     };
     vec![
         fit(info.name.as_str(), 64),
-        state.to_owned(),
+        match info.control.is_recorded() {
+            true => format!("{state} REC"),
+            false => state.to_owned(),
+        },
         info.service_port.to_string(),
         or_none(info.key.raw()),
         or_none(driver.map_or("", |driver| driver.name.raw())),

@@ -85,6 +85,10 @@ fn render_details(frame: &mut Frame<'_>, area: Rect, app: &App, link: &FleetLink
     if info.router.is_some() {
         said.push(format!("at {}", router_of(link)));
     }
+    let recording = info.control.recording.as_ref();
+    if let Some(file) = recording.and_then(|recording| recording.file.as_ref()) {
+        said.push(format!("REC {}", file.raw()));
+    }
     said.push(format!("driver {}", driver(link, app)));
     said.push(format!("RTT {}", percentiles(link)));
     said.push(format!("{} runs, {} failed", info.runs, info.failures));
@@ -175,12 +179,15 @@ fn up_for(link: &FleetLink, app: &App) -> String {
 }
 
 fn state(link: &FleetLink, app: &App) -> String {
+    let is_recorded = link.info.control.is_recorded();
     match app.contact(link) {
         _ if link.info.stop_failed => "‼ STOP!".to_owned(),
         _ if !link.info.is_up => "✖ down".to_owned(),
         Contact::Lost => "? unknown".to_owned(),
         Contact::Silent(_) => "? NO ANSWER".to_owned(),
+        Contact::Answers if link.moving.is_some() && is_recorded => format!("{MOVES} moves REC"),
         Contact::Answers if link.moving.is_some() => format!("{MOVES} moves"),
+        Contact::Answers if is_recorded => "● up REC".to_owned(),
         Contact::Answers => "● up".to_owned(),
     }
 }

@@ -263,6 +263,7 @@ fn state<'a>(app: &App, theme: Theme, width: usize) -> Line<'a> {
     let moves = moves.map(|text| fit(&text, left.saturating_sub(2)));
     for (text, style) in [
         (moves.unwrap_or_default(), theme.warning()),
+        (app.recording_word().to_owned(), theme.bad()),
         (rtt_text, rtt_style),
         (driver, theme.strong()),
         (at, theme.quiet()),

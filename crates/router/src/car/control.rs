@@ -150,6 +150,7 @@ impl Control {
                 (request.driver.clone(), timing::millis(left))
             }),
             epoch: self.holder.as_ref().map_or(0, |holder| holder.epoch),
+            recording: None,
         }
     }
 

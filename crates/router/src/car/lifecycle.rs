@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Car, CarServices, State, log};
 use crate::car::control::Control;
 use crate::car::open_port::OpenPort;
+use crate::car::recording::Recording;
 use crate::car::saved_ports::{PortState, SavedPort};
 use crate::feed::{RunCounts, Tick, shortened};
 use crate::link::LinkObserver;
@@ -39,6 +40,7 @@ impl Car {
         open_port: Arc<OpenPort>,
         services: Arc<CarServices>,
     ) -> Self {
+        let records = services.records;
         Self {
             port: saved.service_port,
             owner: saved.owner,
@@ -66,6 +68,7 @@ impl Car {
                 silent_since: None,
                 rtts_us: VecDeque::new(),
                 control: Control::default(),
+                recording: records.then(Recording::default),
                 interest: Interest::default(),
                 presses: BTreeMap::new(),
                 newest: None,

@@ -37,6 +37,7 @@ fn registry_with(keys: Option<KeyStore>) -> Registry {
         mesh: None,
     };
     let services = CarServices {
+        records: false,
         feed: Arc::new(Feed::new()),
         metrics: Arc::new(Metrics::new()),
         epochs: Epochs::starting_at(SystemTime::now()),

@@ -18,7 +18,7 @@
 //!          │  probe                       probe │   the round trip: answered at once
 //!          ├───────────────────────────────────▶│
 //!          │  control, press, renew, release,   │
-//!          │  stop                              │
+//!          │  stop, record                      │
 //!          ├───────────────────────────────────▶│
 //! ```
 
@@ -48,6 +48,8 @@ pub(crate) enum PageToRouter {
     Past(u64),
     /// A request about control.
     Control(ControlRequest),
+    /// Has the car recorded from now on, or no longer.
+    Record(bool),
     /// Drives the car, or stops it.
     #[serde(untagged)]
     Drive(DriveCommand),
@@ -119,6 +121,7 @@ impl PageToRouter {
                 service_port,
                 request,
             },
+            Self::Record(on) => ConsoleToRouter::Record { service_port, on },
             Self::Drive(command) => ConsoleToRouter::Drive {
                 service_port,
                 command,
@@ -399,6 +402,7 @@ mod tests {
             serde_json::json!({"motion": {"over": {"press": {"epoch": 1, "number": 2}, "cause": "lease"}}})
         );
         let control = ControlInfo {
+            recording: None,
             driver: None,
             request: Some((
                 Driver {

@@ -17,7 +17,7 @@ use tokio::sync::Semaphore;
 const OWN: [&str; 3] = ["listening on", "ending", "restarting"];
 
 /// Lines about a car that are told, and which of their fields.
-const OF_CAR: [(&str, &[&str]); 18] = [
+const OF_CAR: [(&str, &[&str]); 19] = [
     ("link up", &[]),
     ("link down", &["why"]),
     ("no answer", &["silent_ms"]),
@@ -27,6 +27,7 @@ const OF_CAR: [(&str, &[&str]); 18] = [
     ("control released", &["driver", "why"]),
     ("press", &["driver", "command", "press", "from"]),
     ("press dropped: too old", &["press"]),
+    ("recording asked for", &["by", "on"]),
     ("stop", &["by"]),
     (
         "run",

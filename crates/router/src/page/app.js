@@ -84,7 +84,7 @@ function receive(message) {
 }
 
 listen(emit, () => drive.needsArming(state));
-for (const id of ["grant", "deny", "seize"]) $(id).addEventListener("click", () => emit({ type: id }));
+for (const id of ["grant", "deny", "seize", "record"]) $(id).addEventListener("click", () => emit({ type: id }));
 $("arm").addEventListener("click", () => emit({ type: $("arm").dataset.does }));
 $("picture").addEventListener("click", () => video.switchOff(!video.off));
 $("menu").addEventListener("click", () => {

@@ -116,6 +116,10 @@ const handlers = {
   },
   deny: (s, _, out) => out.push({ send: { control: "deny" } }),
   seize: (s, _, out) => out.push({ send: { control: "seize" } }),
+  record(s, _, out) {
+    const recording = s.car?.control.recording;
+    out.push(recording ? { send: { record: !recording.asked } } : { say: why.noRecordings });
+  },
   tick: picture,
   picture,
   late: (s, { by }, out) => fail(s, why.late(by), out),
@@ -155,6 +159,8 @@ const messages = {
   },
   control(s, control, out) {
     const was = s.car?.control.driver;
+    const failed = control.recording?.failure;
+    if (failed && failed !== s.car?.control.recording?.failure) out.push({ say: why.notRecorded(failed) });
     setControl(s, control);
     const is = control.driver;
     // Of our own control `followControl` tells.

@@ -70,6 +70,10 @@ export class View {
     this.showPads(s, isKnown);
     this.showRequest(s, who);
     this.showFacts(s, isKnown);
+    const recording = s.car?.control.recording;
+    hide("rec", !recording?.file);
+    hide("record", !may);
+    text("record", recording?.asked ? "End recording" : "Record 15 min");
     const isOurs = who.is === "us";
     const word = !isOurs || s.latch ? (who.is === "other" ? "Ask for control" : "Take control") : "Give control back";
     text("arm", word);

@@ -38,6 +38,8 @@ export const why = {
   refused: reason => `the car refused: ${reason}`,
   took: name => `${name} took control: you may ask for it`,
   drives: name => `${name} took control`,
+  noRecordings: "This router makes no recordings: start it with --record DIR",
+  notRecorded: why => `Not recorded: ${why}`,
   drivesNoMore: name => `${name} drives no more`,
   gave: name => `you gave control to ${name}`,
   controlGone: "control is gone: take it again with the button, or A",

@@ -1,10 +1,11 @@
-//! Follows one drive: puts what happens to the car and what its camera shows into a file, until control was given back.
+//! Follows one drive: puts what happens to the car and what its camera shows into a file, until control was given back,
+//! and nobody wants the car recorded any more.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use p2p_shared::protocol::{FeedEvent, LinkInfo, MotionEvent, Picture};
+use p2p_shared::protocol::{ControlInfo, FeedEvent, LinkInfo, MotionEvent, Picture, SessionId};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -38,21 +39,26 @@ pub(super) async fn record(context: &Arc<Context>, recordings: &Recordings, port
     let file = match file {
         Ok(Some(file)) => file,
         Ok(None) => {
+            car.recorded(None, Some("as many recordings as may be are written"));
             retry().await;
             return;
         }
         Err(error) => {
+            car.recorded(None, Some(&error.to_string()));
             tracing::warn!(%error, link = %name, "a drive is not recorded; next try in 10 s");
             retry().await;
             return;
         }
     };
-    let said = file.path().display().to_string();
+    let path = file.path().to_owned();
     let mut drive = Drive {
         port,
         file,
         clock: CarClock::default(),
         missed: 0,
+        is_up: false,
+        driver: None,
+        asked_until: None,
         over: None,
     };
     let watching = car.camera.watch();
@@ -61,6 +67,7 @@ pub(super) async fn record(context: &Arc<Context>, recordings: &Recordings, port
     let mut written = drive.event(&FeedEvent::Link(Box::new(link)));
     while written.is_ok() {
         let end = drive.over.unwrap_or(longest).min(longest);
+        let asked_until = drive.asked_until;
         written = tokio::select! {
             biased;
             event = subscription.events.recv() => match event {
@@ -76,6 +83,15 @@ pub(super) async fn record(context: &Arc<Context>, recordings: &Recordings, port
                 Ok(())
             }
             picture = next(&mut pictures) => drive.picture(picture),
+            () = drive.file.begun() => {
+                car.recorded(Some(&path), None);
+                Ok(())
+            }
+            () = sleep_until(asked_until) => {
+                drive.asked_until = None;
+                car.end_asked_recording();
+                Ok(())
+            }
             () = tokio::time::sleep_until(end) => break,
             () = closed.cancelled() => break,
         };
@@ -83,6 +99,7 @@ pub(super) async fn record(context: &Arc<Context>, recordings: &Recordings, port
     drop(watching);
     let ending = drive.file.end();
     if written.is_ok() && !closed.is_cancelled() {
+        car.recorded(None, None);
         // What happens meanwhile is for the next file.
         context.shutdown.connections.spawn(ending);
         return;
@@ -90,8 +107,9 @@ pub(super) async fn record(context: &Arc<Context>, recordings: &Recordings, port
     if let Over::Failed(error) = ending.await
         && !closed.is_cancelled()
     {
-        let file = said;
-        tracing::warn!(link = %name, file, error, "the recording has ended; next try in 10 s");
+        car.recorded(None, Some(&error));
+        let file = path.display();
+        tracing::warn!(link = %name, %file, error, "the recording has ended; next try in 10 s");
         retry().await;
     }
 }
@@ -103,7 +121,11 @@ struct Drive {
     clock: CarClock,
     /// Number of messages that are not in the file, since it was said.
     missed: u64,
-    /// End of the recording, since nobody drives.
+    is_up: bool,
+    driver: Option<SessionId>,
+    /// End of the recording that somebody has asked for.
+    asked_until: Option<Instant>,
+    /// End of the recording, since nobody drives or asks for it.
     over: Option<Instant>,
 }
 
@@ -117,10 +139,11 @@ impl Drive {
             FeedEvent::Link(link) => Some(&link.control),
             _ => None,
         };
-        match control.map(|control| control.driver.is_some()) {
-            Some(true) => self.over = None,
-            Some(false) => self.over = self.over.or(Some(Instant::now() + AFTERWARDS)),
-            None => {}
+        let is_news = control.is_none_or(|control| self.follow(control, event));
+        match event {
+            FeedEvent::LinkDown { .. } => self.is_up = false,
+            FeedEvent::LinkGone { .. } => self.over = Some(Instant::now()),
+            _ => {}
         }
         let heard_ns = now_ns();
         let at_ns = match event {
@@ -141,7 +164,26 @@ impl Drive {
             self.missed = 0;
             self.write(Body::Log(Level::Warning, text), heard_ns, heard_ns)?;
         }
-        bodies(event).try_for_each(|body| self.write(body, at_ns, heard_ns))
+        let mut bodies = bodies(event).filter(|body| is_news || !matches!(body, Body::Log(..)));
+        bodies.try_for_each(|body| self.write(body, at_ns, heard_ns))
+    }
+
+    /// Follows who drives and who wants the car recorded. Returns false if a person would learn nothing of it.
+    fn follow(&mut self, control: &ControlInfo, event: &FeedEvent) -> bool {
+        let now = Instant::now();
+        let driver = control.driver.as_ref().map(|driver| driver.session);
+        let was = std::mem::replace(&mut self.driver, driver);
+        let asked = control.recording.as_ref().and_then(|it| it.asked.as_ref());
+        self.asked_until = asked.map(|(_, left_ms)| now + Duration::from_millis(*left_ms));
+        self.over = match (driver, self.asked_until) {
+            (None, None) if was.is_some() => Some(now + AFTERWARDS),
+            (None, None) => self.over.or(Some(now)),
+            _ => None,
+        };
+        match event {
+            FeedEvent::Link(link) => !std::mem::replace(&mut self.is_up, link.is_up),
+            _ => was != driver,
+        }
     }
 
     fn tick(&mut self, tick: Tick) {
@@ -166,6 +208,13 @@ impl Drive {
             self.missed += 1;
         }
         Ok(())
+    }
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -122,6 +122,8 @@ pub(super) struct RecordingFile {
     path: PathBuf,
     entries: SyncSender<Entry>,
     pictures: Arc<AtomicUsize>,
+    /// Told once the file is there.
+    begun: Option<oneshot::Receiver<()>>,
     over: oneshot::Receiver<Over>,
 }
 
@@ -157,8 +159,10 @@ impl RecordingFile {
         let path = recordings.config.dir.join(format!("{name}-{time}.mcap"));
         let (entries, received) = sync_channel(WAITING);
         let pictures = Arc::new(AtomicUsize::new(0));
+        let (tells_begun, begun) = oneshot::channel();
         let writing = Writing {
             entries: received,
+            begun: tells_begun,
             pictures: pictures.clone(),
             recordings: recordings.clone(),
             path: path.clone(),
@@ -181,12 +185,25 @@ impl RecordingFile {
             path,
             entries,
             pictures,
+            begun: Some(begun),
             over,
         }))
     }
 
     pub(super) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Waits until the file is there. Does not return where that was told before, or the file can't be made.
+    pub(super) async fn begun(&mut self) {
+        if let Some(begun) = &mut self.begun {
+            let is_there = begun.await.is_ok();
+            self.begun = None;
+            if is_there {
+                return;
+            }
+        }
+        std::future::pending().await
     }
 
     /// Writes an entry; returns false if too much waits for the disk.
@@ -224,6 +241,7 @@ impl RecordingFile {
 /// The thread's side.
 struct Writing {
     entries: Receiver<Entry>,
+    begun: oneshot::Sender<()>,
     pictures: Arc<AtomicUsize>,
     recordings: Recordings,
     path: PathBuf,
@@ -279,6 +297,8 @@ impl Writing {
             let topic = format!("/{}/{}", self.name, channel.topic);
             *id = writer.add_channel(schema, &topic, channel.encoding, &BTreeMap::new())?;
         }
+        // The router may have ended meanwhile.
+        let _ = self.begun.send(());
         let mut sequence = 0;
         let mut flushed = Instant::now();
         loop {

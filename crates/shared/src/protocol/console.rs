@@ -104,6 +104,13 @@ pub enum ConsoleToRouter {
         service_port: u16,
         command: DriveCommand,
     },
+    /// Record a car from now on, 15 minutes at most, or no longer. Only of a car whose
+    /// [`ControlInfo`] has `recording`, which tells the answer.
+    Record {
+        service_port: u16,
+        /// True to begin.
+        on: bool,
+    },
     /// Send the state of everything again. Only for other routers of a mesh, which watch for consoles
     /// of theirs.
     Again,

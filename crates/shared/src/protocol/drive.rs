@@ -66,7 +66,7 @@ pub enum ControlRequest {
     Seize,
 }
 
-/// Control of a car: its driver and the session that asks.
+/// Control of a car: its driver, the session that asks, and whether it is recorded.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ControlInfo {
     /// Session that has control.
@@ -75,6 +75,32 @@ pub struct ControlInfo {
     pub request: Option<(Driver, u64)>,
     /// Epoch of the present driver's presses.
     pub epoch: u64,
+    /// Recording of the car; `None`: its router makes none, or is older.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recording: Option<RecordingInfo>,
+}
+
+/// Recording of a car at its router.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordingInfo {
+    /// File at the router that is being written; `None`: none is.
+    #[serde(default)]
+    pub file: Option<Text>,
+    /// Who has asked for it, and the milliseconds that it has left; `None`: it is that of a drive.
+    #[serde(default)]
+    pub asked: Option<(Text, u64)>,
+    /// Reason why the last one could not be written.
+    #[serde(default)]
+    pub failure: Option<Text>,
+}
+
+impl ControlInfo {
+    /// Returns true while the car is recorded.
+    #[must_use]
+    pub fn is_recorded(&self) -> bool {
+        let recording = self.recording.as_ref();
+        recording.is_some_and(|recording| recording.file.is_some())
+    }
 }
 
 /// Session that drives, or asks to.

@@ -43,7 +43,10 @@ fn of_setting(arg: &Arg, matches: &ArgMatches) -> Option<String> {
     let values = matches.try_get_raw(arg.get_id().as_str()).ok()??;
     let values: Vec<&OsStr> = values.collect();
     let is_switch = !arg.get_action().takes_values();
-    if values.is_empty() || values == arg.get_default_values() {
+    // A default of several values is one text with commas.
+    let joined = |values: Vec<&OsStr>| values.join(OsStr::new(","));
+    let defaults = arg.get_default_values().iter().map(OsString::as_os_str);
+    if values.is_empty() || joined(values.clone()) == joined(defaults.collect()) {
         return None;
     }
     if is_switch {
@@ -103,6 +106,8 @@ mod tests {
         mesh: Vec<String>,
         #[arg(long)]
         camera: Option<CommandLine>,
+        #[arg(long, value_delimiter = ',', default_value = "forward,back")]
+        motion: Vec<String>,
     }
 
     impl Settings for Test {}

@@ -12,9 +12,9 @@ use p2p_shared::protocol::{
     ActiveMotion, CameraState, CommandInfo, ConsoleToRouter, ControlInfo, ControlRequest,
     DriveCommand, Driver, End, FeedEvent, InnerToRouter, LinkHello, LinkInfo, MediaTicket,
     MediaToRouter, MotionEvent, MotionInfo, MotionRefusal, Outcome, OutputPiece, PastSource,
-    PressId, Refusal, RefusedReason, Rejection, RouterToConsole, RouterToInner, RouterToMedia,
-    RunInfo, RunReport, RunRequest, RunResult, RunSource, SendEvent, SessionId, StopCause,
-    StopFailure,
+    PressId, RecordingInfo, Refusal, RefusedReason, Rejection, RouterToConsole, RouterToInner,
+    RouterToMedia, RunInfo, RunReport, RunRequest, RunResult, RunSource, SendEvent, SessionId,
+    StopCause, StopFailure,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -366,6 +366,7 @@ fn control() -> ControlInfo {
         name: "me".into(),
     };
     ControlInfo {
+        recording: None,
         driver: Some(driver.clone()),
         request: Some((driver, 10_000)),
         epoch: 2,
@@ -661,12 +662,30 @@ fn past() -> String {
         past: true,
         ..link_info()
     }));
+    let recording = RecordingInfo {
+        file: Some("r/car-20261201T000000Z.mcap".into()),
+        asked: Some(("anna".into(), 900_000)),
+        failure: None,
+    };
+    let recorded = FeedEvent::Control {
+        service_port: 9000,
+        control: ControlInfo {
+            recording: Some(recording),
+            ..control()
+        },
+    };
+    let record = ConsoleToRouter::Record {
+        service_port: 9000,
+        on: true,
+    };
     let parts = [PastSource::Router, PastSource::Car].map(part);
     lines("inner→router", &from_inner)
         + &lines("router→inner", &[ask])
         + &lines("console→router", &[asked])
         + &lines("router→console", &parts)
         + &lines("router→console", &[RouterToConsole::Feed(link)])
+        + &lines("console→router", &[record])
+        + &lines("router→console", &[RouterToConsole::Feed(recorded)])
 }
 
 fn lines<M: Serialize + DeserializeOwned + Debug + PartialEq>(

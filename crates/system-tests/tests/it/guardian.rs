@@ -293,7 +293,10 @@ async fn an_inner_that_is_stopped_while_driven_is_replaced_and_plays_nothing_bac
     let over = car.record("p2p-inner", "motion over").await;
     assert_eq!(over["cause"], "the lease ran out");
     let refused = car.record("p2p-inner", "press refused").await;
-    assert_eq!(refused["press"], 2);
+    assert!(
+        refused["press"].as_str().unwrap().ends_with(".2"),
+        "{refused}"
+    );
 }
 
 #[tokio::test]
@@ -348,7 +351,7 @@ async fn a_guardian_that_is_killed_while_the_car_is_driven_stops_it_and_is_repla
     let told = car
         .record("p2p-inner-guardian", "the guardian stops the car")
         .await;
-    assert_eq!(told["press"], 2);
+    assert!(told["press"].as_str().unwrap().ends_with(".2"), "{told}");
 }
 
 #[tokio::test]

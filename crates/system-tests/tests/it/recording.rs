@@ -1,8 +1,12 @@
 //! Recordings of drives (`--record`), as their readers find them.
 
+use std::path::{Path, PathBuf};
+
 use mcap::MessageStream;
 use p2p_router::config::RecordConfig;
-use p2p_shared::protocol::{ControlRequest, FeedEvent};
+use p2p_shared::protocol::{
+    ConsoleToRouter, ControlRequest, FeedEvent, RecordingInfo, RefusedReason,
+};
 
 use crate::camera::fixture::{Camera, SHOWS, jpeg};
 use crate::common::console::FakeConsole;
@@ -74,4 +78,95 @@ async fn a_drive_is_recorded_with_its_pictures_from_its_beginning_to_the_routers
     }
     assert!(pictures > 2 && drivers > 0 && stands > 0 && lines > 0);
     drop((console, folder));
+}
+
+fn recording_router(dir: &Path) -> p2p_router::Config {
+    let record = RecordConfig {
+        dir: dir.to_owned(),
+        most_bytes: 1 << 30,
+    };
+    p2p_router::Config {
+        record: Some(record),
+        ..router_config()
+    }
+}
+
+/// The recording of the car, once it `is` so.
+async fn sees(console: &mut FakeConsole, is: impl Fn(&RecordingInfo) -> bool) -> RecordingInfo {
+    let control = console
+        .sees_control(|control| control.recording.as_ref().is_some_and(&is))
+        .await;
+    control.recording.unwrap()
+}
+
+#[tokio::test]
+async fn a_car_that_nobody_drives_is_recorded_while_somebody_asks_for_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("recordings");
+    let world = World::with(recording_router(&dir), folder);
+    let camera = Camera(&world);
+    camera.pictures(&[10]);
+    let (_inner, service_port) = camera.inner(SHOWS).await;
+    let mut asks = FakeConsole::open(world.main_port()).await;
+    let mut other = FakeConsole::open(world.main_port()).await;
+    let record = |on| ConsoleToRouter::Record { service_port, on };
+    asks.send(record(true)).await;
+    let begun = sees(&mut other, |it| it.file.is_some()).await;
+    let (_, left_ms) = begun.asked.clone().unwrap();
+    assert!((890_000..=900_000).contains(&left_ms), "{left_ms}");
+    let path = PathBuf::from(begun.file.unwrap().raw());
+    assert!(path.exists(), "it is told once it is so");
+    until("pictures are recorded", || camera.starts() > 0).await;
+    // A console that comes now knows it, too.
+    let late = FakeConsole::open(world.main_port()).await;
+    assert!(late.picture.links[0].control.is_recorded());
+    // A drive goes on in the same file.
+    asks.requests_control(service_port, ControlRequest::Take)
+        .await;
+    asks.send(record(false)).await;
+    let driven = sees(&mut other, |it| it.asked.is_none()).await;
+    assert_eq!(driven.file.as_ref().map(|it| it.raw()), path.to_str());
+    let dir_has = |count| std::fs::read_dir(&dir).unwrap().count() == count;
+    assert!(dir_has(1));
+    asks.requests_control(service_port, ControlRequest::Release)
+        .await;
+    sees(&mut other, |it| *it == RecordingInfo::default()).await;
+    let told = |bytes: &[u8]| MessageStream::new(bytes).unwrap().count();
+    until("the file is ended", || {
+        let bytes = std::fs::read(&path).unwrap();
+        bytes.ends_with(mcap::MAGIC) && told(&bytes) > 3
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_recorded_says_why() {
+    let world = World::open();
+    let (_inner, service_port) = Camera(&world).inner(SHOWS).await;
+    let mut console = FakeConsole::open(world.main_port()).await;
+    assert_eq!(console.picture.links[0].control.recording, None);
+    console
+        .send(ConsoleToRouter::Record {
+            service_port,
+            on: true,
+        })
+        .await;
+    let (reason, why) = console.is_refused().await;
+    assert_eq!(reason, RefusedReason::Denied);
+    assert!(why.contains("--record DIR"), "{why}");
+
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("a file, not a folder");
+    std::fs::write(&file, "").unwrap();
+    let world = World::with(recording_router(&file), folder);
+    let (_inner, service_port) = Camera(&world).inner(SHOWS).await;
+    let mut console = FakeConsole::open(world.main_port()).await;
+    console
+        .send(ConsoleToRouter::Record {
+            service_port,
+            on: true,
+        })
+        .await;
+    let failed = sees(&mut console, |it| it.failure.is_some()).await;
+    assert_eq!(failed.file, None);
 }

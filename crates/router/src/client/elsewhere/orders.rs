@@ -212,7 +212,8 @@ fn is_limited(message: &ConsoleToRouter) -> bool {
         | ConsoleToRouter::ListCommands { .. }
         | ConsoleToRouter::AskRun { .. }
         | ConsoleToRouter::AskPast { .. }
-        | ConsoleToRouter::Control { .. } => true,
+        | ConsoleToRouter::Control { .. }
+        | ConsoleToRouter::Record { .. } => true,
         ConsoleToRouter::Drive { command, .. } => matches!(command, DriveCommand::Press { .. }),
         _ => false,
     }

@@ -62,6 +62,7 @@ impl CarsElsewhere {
             | ConsoleToRouter::AskRun { service_port, .. }
             | ConsoleToRouter::AskPast { service_port, .. }
             | ConsoleToRouter::Control { service_port, .. }
+            | ConsoleToRouter::Record { service_port, .. }
             | ConsoleToRouter::Drive { service_port, .. } => *service_port,
             ConsoleToRouter::Hello { .. }
             | ConsoleToRouter::Watch { .. }

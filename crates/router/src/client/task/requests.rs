@@ -110,6 +110,14 @@ impl Console<'_> {
                     self.socket.push(refusal(None, refused))?;
                 }
             }
+            ConsoleToRouter::Record { service_port, on } => {
+                let asked = self
+                    .check_may_run("record")
+                    .and_then(|()| self.car(service_port)?.ask_to_record(&self.person, on));
+                if let Err(refused) = asked {
+                    self.socket.push(refusal(None, refused))?;
+                }
+            }
             ConsoleToRouter::Drive {
                 service_port,
                 command,

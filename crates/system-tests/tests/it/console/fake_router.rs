@@ -180,6 +180,7 @@ async fn serve(
             RouterToConsole::Feed(FeedEvent::Control {
                 service_port: 9000,
                 control: ControlInfo {
+                    recording: None,
                     driver,
                     request: None,
                     epoch,

@@ -42,6 +42,7 @@ pub fn answers(message: &ConsoleToRouter) -> Vec<RouterToConsole> {
                 unreachable!()
             };
             links[0].control = ControlInfo {
+                recording: None,
                 driver: Some(driver()),
                 request: Some((driver(), u64::MAX)),
                 epoch: u64::MAX,
@@ -68,6 +69,7 @@ pub fn answers(message: &ConsoleToRouter) -> Vec<RouterToConsole> {
                 FeedEvent::Control {
                     service_port: 9000,
                     control: ControlInfo {
+                        recording: None,
                         driver: Some(driver()),
                         request: Some((driver(), u64::MAX)),
                         epoch: 1,
