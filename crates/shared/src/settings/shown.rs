@@ -45,7 +45,7 @@ fn of_setting(arg: &Arg, matches: &ArgMatches) -> Option<String> {
     let is_switch = !arg.get_action().takes_values();
     // A default of several values is one text with commas.
     let joined = |values: Vec<&OsStr>| values.join(OsStr::new(","));
-    let defaults = arg.get_default_values().iter().map(OsString::as_os_str);
+    let defaults = arg.get_default_values().iter().map(|it| it.as_os_str());
     if values.is_empty() || joined(values.clone()) == joined(defaults.collect()) {
         return None;
     }

@@ -82,6 +82,7 @@ fn events() -> Vec<(u64, FeedEvent)> {
     let control = |driver| FeedEvent::Control {
         service_port,
         control: ControlInfo {
+            recording: None,
             driver,
             request: None,
             epoch: 3,
