@@ -311,9 +311,14 @@ fn of_log(source: &str, fields: &Map<String, Value>, has_car: bool) -> Option<St
         },
         "send" => format!("{} is sent: run {}", field("command"), field("run")),
         "send ended" => format!(
-            "{} ended: {} (run {})",
+            "{} ended{}: run {}",
             field("command"),
-            field("exit"),
+            match field("exit") {
+                code if code.bytes().all(|byte| byte.is_ascii_digit()) =>
+                    format!(" with exit {code}"),
+                how if how == "ended" => String::new(),
+                how => format!(" ({how})"),
+            },
             field("run")
         ),
         "send refused" => format!("{} is refused: {}", field("command"), field("why")),
