@@ -144,12 +144,28 @@ fn changed(mut style: Style, parameters: &[u8]) -> Style {
     style
 }
 
+/// Leaves out what can't be read: a colour on itself, and one that may be the terminal's own background or text, which
+/// is dark at one terminal and light at another.
+fn readable(style: Style) -> Style {
+    let may_be_hidden = |colour: Option<Color>| {
+        let hides = [Color::Black, Color::Gray, Color::White];
+        colour.is_some_and(|colour| hides.contains(&colour))
+    };
+    let (fg, bg) = match (style.fg, style.bg) {
+        (Some(fg), Some(bg)) if fg == bg => (None, None),
+        (fg, None) if may_be_hidden(fg) => (None, None),
+        (None, bg) if may_be_hidden(bg) => (None, None),
+        both => both,
+    };
+    Style { fg, bg, ..style }
+}
+
 /// Breaks the pieces of a line into lines of at most this many columns.
 fn folded<'a>(pieces: &[(Style, String)], columns: usize, theme: Theme) -> Vec<Line<'a>> {
     let mut lines = vec![Line::default()];
     let mut left = columns;
     for (style, text) in pieces {
-        let style = theme.of_output(*style);
+        let style = theme.of_output(readable(*style));
         let mut part = String::new();
         for c in text.chars() {
             let width = c.width().unwrap_or(0);
@@ -193,6 +209,24 @@ mod tests {
         assert!(text.iter().all(|line| !line.contains('\x1b')));
         let plain = output_lines(b"\x1b[31mred", 40, Theme::new(false));
         assert_eq!(plain[0].spans[0].style, Style::new());
+    }
+
+    #[test]
+    fn no_text_has_the_colour_of_what_is_behind_it() {
+        let plain = Style::new();
+        for (sequence, wanted) in [
+            ("30;40", plain),
+            ("31;41", plain),
+            ("30", plain),
+            ("97", plain),
+            ("40", plain),
+            ("107", plain),
+            ("30;47", plain.fg(Color::Black).bg(Color::Gray)),
+            ("31", plain.fg(Color::Red)),
+        ] {
+            let all = lines(format!("\x1b[{sequence}mx").as_bytes());
+            assert_eq!(all[0].spans[0].style, wanted, "{sequence}");
+        }
     }
 
     #[test]
