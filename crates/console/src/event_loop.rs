@@ -221,6 +221,8 @@ impl EventLoop {
         let mut code = ExitCode::SUCCESS;
         let mut plan = LoopPlan::new(Duration::ZERO);
         let mut picture_due = Instant::now();
+        let continues = SignalKind::from_raw(rustix::process::Signal::CONT.as_raw());
+        let mut continues = signal(continues).context("SIGCONT")?;
         loop {
             let late = plan.lateness();
             if late > LATE && self.apply(Event::Late(late), screen)?.is_break() {
@@ -272,6 +274,11 @@ impl EventLoop {
                 event = self.pictures.recv(), if picture_due <= Instant::now() && !self.pictures.is_closed() => {
                     event.map(Event::Camera)
                 }
+                _ = continues.recv() => {
+                screen.continued()?;
+                self.app.dirty = true;
+                None
+            }
                 () = tokio::time::sleep(wait) => None,
             };
             let tick = Event::Tick {

@@ -99,6 +99,23 @@ impl TerminalScreen {
         })
     }
 
+    /// Sets the modes and clears the terminal after this program was stopped and continued: meanwhile a shell had the
+    /// terminal, and wrote on it.
+    pub(crate) fn continued(&mut self) -> io::Result<()> {
+        // The mode that is kept as that of before must be the first one.
+        terminal::disable_raw_mode()?;
+        terminal::enable_raw_mode()?;
+        execute!(
+            io::stdout(),
+            terminal::EnterAlternateScreen,
+            cursor::Hide,
+            EnableBracketedPaste,
+            EnableFocusChange,
+            EnableMouseCapture
+        )?;
+        self.terminal.clear()
+    }
+
     /// Takes over a new size, in columns and rows.
     pub(crate) fn resize(&mut self, (width, height): (u16, u16)) -> io::Result<()> {
         let area = Rect::new(0, 0, width, height);
