@@ -85,9 +85,10 @@ impl FleetRequest<'_> {
         let path = request.uri().path();
         let is_post = request.method() == Method::POST;
         let allowed = match path {
-            SIGN_IN => "GET, POST",
+            SIGN_IN => "GET, HEAD, POST",
             SIGN_OUT => "POST",
-            _ => "GET",
+            FLEET_PATH => "GET",
+            _ => "GET, HEAD",
         };
         if !allowed.split(", ").any(|it| it == request.method()) {
             let sentence = format!("this method does nothing here: use one of {allowed}");
