@@ -77,11 +77,12 @@ pub(crate) async fn guard(
     inner: u32,
 ) -> anyhow::Result<()> {
     let guard = car.watch_over(from, to).await?;
-    let has_stopped = car.act("the inner is gone", &guard).await;
+    let cause = "the inner is gone";
+    let has_stopped = car.act(cause, &guard).await;
     end_orphans(&car.processes, inner).await;
     if guard != GuardState::Stand {
         // A motion that the inner was starting, or had asked a worker for, may have begun since.
-        car.stop_at_last(has_stopped).await;
+        car.stop_at_last(cause, &guard, has_stopped).await;
     }
     let _ = timeout(NOTE_LIMIT, car.noting.closed()).await;
     Ok(())
@@ -133,7 +134,10 @@ impl CarStopper {
             if is_due {
                 let has_stopped = match deadline.failed_tries() {
                     None => self.act("the inner is silent", &deadline.guard).await,
-                    Some(tries) => self.act_again(tries).await,
+                    Some(tries) => {
+                        self.act_again("the inner is silent", &deadline.guard, tries)
+                            .await
+                    }
                 };
                 deadline.acted(has_stopped, clock::now());
             }
@@ -176,6 +180,17 @@ impl CarStopper {
             // began: only this stop counts.
             self.end(self.start(), STOP_TRIES + 1).await
         };
+        self.note_action(cause, owner, clock_ms, has_stopped);
+        if has_stopped {
+            tracing::info!("{STOPPED}");
+        } else {
+            tracing::error!("STOP FAILED: the guardian could not stop the car, and tries again");
+        }
+        has_stopped
+    }
+
+    /// Notes what this process did in place of the inner, which moved the car for `owner`.
+    fn note_action(&self, cause: &str, owner: &MotionOwner, clock_ms: u64, has_stopped: bool) {
         self.note(PastEvent::Guardian {
             cause: cause.into(),
             press: owner.press,
@@ -183,12 +198,14 @@ impl CarStopper {
             clock_ms,
             has_stopped,
         });
-        if has_stopped {
-            tracing::info!("{STOPPED}");
-        } else {
-            tracing::error!("STOP FAILED: the guardian could not stop the car, and tries again");
+    }
+
+    /// Notes that a later try has stopped the car.
+    fn stopped_later(&self, cause: &str, guard: &GuardState) {
+        tracing::info!("{STOPPED}");
+        if let GuardState::Until { owner, .. } = guard {
+            self.note_action(cause, owner, clock::now_ms(), true);
         }
-        has_stopped
     }
 
     /// Notes an event on a thread of its own: no stop, and no answer to the inner, waits for the disk.
@@ -207,22 +224,22 @@ impl CarStopper {
     }
 
     /// Tries the stop again, after `tries` failures since the deadline; returns if the car stands.
-    async fn act_again(&self, tries: u32) -> bool {
+    async fn act_again(&self, cause: &str, guard: &GuardState, tries: u32) -> bool {
         let has_stopped = self.end(self.start(), STOP_TRIES + 1 + tries).await;
         if has_stopped {
-            tracing::info!("{STOPPED}");
+            self.stopped_later(cause, guard);
         }
         has_stopped
     }
 
     /// Stops the car once more, and goes on trying for [`PATIENCE`]: nobody else would.
-    async fn stop_at_last(&self, is_logged: bool) {
+    async fn stop_at_last(&self, cause: &str, guard: &GuardState, is_logged: bool) {
         let patience = Instant::now() + PATIENCE;
         let pause = || (Instant::now() < patience).then_some(STOP_AGAIN);
         if !self.stop_until(self.start(), STOP_TRIES + 2, pause).await {
             tracing::error!("STOP FAILED: the guardian gives up");
         } else if !is_logged {
-            tracing::info!("{STOPPED}");
+            self.stopped_later(cause, guard);
         }
     }
 
@@ -339,6 +356,40 @@ mod tests {
             assert!(!moves.wait().unwrap().success());
             std::fs::remove_dir(folder.path().join("once")).unwrap();
         }
+    }
+
+    #[tokio::test]
+    async fn a_later_try_that_succeeds_is_noted_too() {
+        let folder = tempfile::tempdir().unwrap();
+        script(&folder.path().join("stop"), "exit 1");
+        let (to, noted) = std::sync::mpsc::channel();
+        let to = std::sync::Mutex::new(to);
+        let car = CarStopper {
+            catalog: Catalog::open(folder.path()).unwrap(),
+            stop: motion().stop,
+            processes: Arc::new(OsProcesses),
+            note: Some(Arc::new(move |event| {
+                let _ = to.lock().unwrap().send(event);
+            })),
+            noting: watch::Sender::default(),
+        };
+        let guard = GuardState::Until {
+            deadline_ms: 1,
+            group: 0,
+            owner: MotionOwner::default(),
+        };
+        let has_stopped = || match noted.recv().unwrap() {
+            PastEvent::Guardian { has_stopped, .. } => has_stopped,
+            event => panic!("{event:?}"),
+        };
+        assert!(!car.act("the inner is silent", &guard).await);
+        assert!(!has_stopped());
+        assert!(!car.act_again("the inner is silent", &guard, 1).await);
+        script(&folder.path().join("stop"), "exit 0");
+        assert!(car.act_again("the inner is silent", &guard, 2).await);
+        assert!(has_stopped(), "the failure between them is no news");
+        car.stop_at_last("the inner is gone", &guard, false).await;
+        assert!(has_stopped());
     }
 
     #[tokio::test]
