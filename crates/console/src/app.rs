@@ -5,6 +5,7 @@ mod actions;
 pub mod banner;
 mod bars;
 pub mod camera;
+mod car_moments;
 pub mod command_list;
 pub mod contact;
 mod facts;
@@ -22,6 +23,7 @@ pub mod round_trips;
 pub mod run_log;
 mod said;
 pub mod saved_log;
+mod stop_all;
 pub mod text_field;
 pub mod timeline;
 mod types;
@@ -45,11 +47,12 @@ use crate::app::question::Question;
 use crate::app::replay::Replay;
 use crate::app::round_trips::RoundTrips;
 use crate::app::run_log::RunLog;
+use crate::app::stop_all::StopAll;
 use crate::app::text_field::TextField;
 use crate::app::timeline::TimelineView;
 use crate::app::wall_clock::WallClock;
 use crate::drive::{Blocked, ControlHolder, Drive, DriveState, LATE};
-use crate::keymap::Screen;
+use crate::keymap::{Action, Screen};
 use crate::screen::layout::{self, ScreenAreas};
 use crate::screen::theme::Theme;
 
@@ -89,6 +92,12 @@ pub struct App {
     pub fleet_list: FleetList,
     /// A question that waits for Enter.
     pub question: Option<(Question, Instant)>,
+    /// The cars that were all asked to stop, until they have answered.
+    stop_all: Option<StopAll>,
+    /// The first time that the operator wanted to quit while the chosen car may still move.
+    wants_to_quit: Option<Instant>,
+    /// The last time that a key was pressed that switches something.
+    switched: Option<(Action, Instant)>,
     /// The selected action of the palette.
     pub palette_selected: usize,
     /// Service port of the pinned link, which Drive and Commands show and Space stops.
@@ -162,6 +171,9 @@ impl App {
             fleet: Fleet::default(),
             fleet_list: FleetList::default(),
             question: None,
+            stop_all: None,
+            wants_to_quit: None,
+            switched: None,
             palette_selected: 0,
             chosen: None,
             chosen_name: None,
@@ -307,6 +319,7 @@ impl App {
     }
 
     fn pass_time(&mut self) {
+        self.end_stop_all();
         let old = |since: Instant, after| self.now.saturating_duration_since(since) >= after;
         let facts = self.facts();
         let is_over = |notice: &Notice| match &notice.about {

@@ -3,13 +3,14 @@
 
 use std::time::Duration;
 
+use p2p_shared::bounded::Text;
 use p2p_shared::protocol::{MotionEvent, PastEntry, PastEvent, StopCause};
 use p2p_shared::text::Escaped;
 use p2p_shared::timing::millis;
 use serde_json::{Map, Value, json};
 
 use crate::app::past::newest_first;
-use crate::text::{end_text, fit};
+use crate::text::{end_text, fit, stop_end};
 
 /// The sentence for a car that stands.
 const STOOD: &str = "The car stood.";
@@ -33,6 +34,9 @@ pub(crate) struct Line {
     raw: Value,
 }
 
+/// A sentence of the summary, with its time in milliseconds since 1970, if it has one.
+type Sentence = (Option<u64>, String);
+
 /// How the clock of another stands to this desk's.
 #[derive(Debug)]
 pub(crate) struct ClockOffset {
@@ -45,8 +49,8 @@ pub(crate) struct ClockOffset {
 pub(crate) struct Incident {
     pub lines: Vec<Line>,
     clocks: Vec<ClockOffset>,
-    /// What the page begins with.
-    short: Vec<String>,
+    /// What the page begins with: sentences, with their times.
+    short: Vec<Sentence>,
 }
 
 impl Incident {
@@ -149,8 +153,9 @@ impl Incident {
     /// The page. `time` shows a time of day with tenths of a second.
     pub(crate) fn page(&self, head: &str, time: &dyn Fn(u64) -> String) -> String {
         let mut page = format!("{head}\n\nIn short\n");
-        for sentence in &self.short {
-            page += &format!("  {}\n", timed(sentence, time));
+        for (at_ms, sentence) in &self.short {
+            let at = at_ms.map_or(String::new(), |at_ms| time(at_ms) + "  ");
+            page += &format!("  {at}{sentence}\n");
         }
         page += "\nClocks: all times are this desk's";
         for clock in &self.clocks {
@@ -167,23 +172,18 @@ impl Incident {
             );
         }
         page += "\n\n";
-        for line in &self.lines {
-            page += &format!("{}  {:6}  {}\n", time(line.at_ms), line.source, line.text);
+        let is_same = |a: &Line, b: &Line| (a.source, &a.text) == (b.source, &b.text);
+        for same in self.lines.chunk_by(is_same) {
+            if let [first, more @ ..] = same {
+                page += &format!("{}  {:6}  {}", time(first.at_ms), first.source, first.text);
+                page += &more.last().map_or(String::new(), |last| {
+                    format!(" ({} times, until {})", same.len(), time(last.at_ms))
+                });
+                page.push('\n');
+            }
         }
         page
     }
-}
-
-/// Puts times of day into a sentence, for each `{milliseconds since 1970}`.
-fn timed(sentence: &str, time: &dyn Fn(u64) -> String) -> String {
-    let mut parts = sentence.split('{');
-    let mut text = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        let (ms, rest) = part.split_once('}').unwrap_or(("0", part));
-        text += &ms.parse().map_or(String::new(), time);
-        text += rest;
-    }
-    text
 }
 
 fn of_entry(entry: &PastEntry) -> String {
@@ -191,9 +191,6 @@ fn of_entry(entry: &PastEntry) -> String {
         let who = entry.who.as_ref().map(|who| fit(who.raw(), 40));
         who.unwrap_or_else(|| none.to_owned())
     };
-    let rtt = entry.rtt_ms.map_or(String::new(), |ms| {
-        format!("; round trip to its driver {ms} ms")
-    });
     let cut = |text: &str| Escaped(text).cut(TEXT).to_string();
     match &entry.event {
         PastEvent::Now => String::new(),
@@ -213,10 +210,7 @@ fn of_entry(entry: &PastEntry) -> String {
             MotionEvent::Started(moving) => match moving.press {
                 Some(press) => {
                     let who = who("a driver");
-                    format!(
-                        "{} moves the car: press {press} of {who}{rtt}",
-                        moving.command
-                    )
+                    format!("{} moves the car: press {press} of {who}", moving.command)
                 }
                 None => format!(
                     "{} moves the car, asked for by {}",
@@ -235,7 +229,7 @@ fn of_entry(entry: &PastEntry) -> String {
                     (_, Some(ms)) => format!("; {ms} ms of its time were left"),
                 };
                 format!(
-                    "the motion ends{}: {cause}{}{left}{rtt}",
+                    "the motion ends{}: {cause}{}{left}",
                     press.unwrap_or_default(),
                     by.unwrap_or_default(),
                 )
@@ -263,7 +257,7 @@ fn of_entry(entry: &PastEntry) -> String {
                 });
                 format!(
                     "the stop command ran ({cause}): {}, {} ms{}",
-                    end_text(*end),
+                    stop_end(*end, *exec_us),
                     exec_us / 1000,
                     said.unwrap_or_default()
                 )
@@ -304,7 +298,8 @@ fn of_log(source: &str, fields: &Map<String, Value>, has_car: bool) -> Option<St
             field("press"),
             field("from")
         ),
-        "release" => format!("the key is let go: press {}", field("press")),
+        // Where a terminal does not tell of releases, the key may still be held.
+        "release" => format!("this desk ends press {}", field("press")),
         "record" => match field("on").as_str() {
             "true" => "a recording is asked for".to_owned(),
             _ => "the recording is to end".to_owned(),
@@ -372,76 +367,129 @@ fn of_log(source: &str, fields: &Map<String, Value>, has_car: bool) -> Option<St
 }
 
 /// The story in a few sentences: who drove, what was pressed, what the link did, what stopped the car.
-fn in_short(lines: &[Line], has_car: bool) -> Vec<String> {
-    let motion = |line: &Line| {
-        let entry: PastEntry = serde_json::from_value(line.raw.clone()).ok()?;
-        Some((entry.who.clone(), entry.event))
-    };
-    let mut story = Vec::new();
-    let mut moving: Option<String> = None;
+fn in_short(lines: &[Line], has_car: bool) -> Vec<Sentence> {
+    let mut story = Story::default();
     for line in lines {
-        let at = format!("{{{}}}", line.at_ms);
-        let message = line.raw.get("message").and_then(Value::as_str);
+        match line.raw.get("message").and_then(Value::as_str) {
+            Some(message) => story.tell_of_log(line, message, has_car),
+            None => story.tell_of_car(line),
+        }
+    }
+    let mut told = story.told;
+    if !has_car {
+        let not_known = "The car did not tell what moved it, and what stopped it, by itself.";
+        told.insert(0, (None, not_known.to_owned()));
+    } else if told.is_empty() {
+        let nothing = "Nothing moved the car, and nothing befell its link.";
+        told.push((None, nothing.to_owned()));
+    }
+    told
+}
+
+#[derive(Default)]
+struct Story {
+    told: Vec<Sentence>,
+    /// The command that moves the car.
+    moving: Option<String>,
+    /// The desk's time without a router: the place of its sentence, its beginning, and the number of tries.
+    outage: Option<(usize, u64, u32)>,
+}
+
+impl Story {
+    fn tell(&mut self, line: &Line, sentence: impl Into<String>) {
+        self.told.push((Some(line.at_ms), sentence.into()));
+    }
+
+    fn tell_of_log(&mut self, line: &Line, message: &str, has_car: bool) {
         match (line.source, message) {
-            ("router", Some("control taken" | "link down" | "no answer" | "link up")) => {
-                story.push(format!("{at}  {}.", line.text));
+            (
+                "router",
+                "control taken" | "control released" | "link down" | "no answer" | "link up",
+            ) => self.tell(line, format!("{}.", line.text)),
+            ("router", own) if own.starts_with("listening on") => {
+                self.tell(line, "The router started (anew).");
             }
-            ("router", Some(own)) if own.starts_with("listening on") => {
-                story.push(format!("{at}  The router started (anew)."));
+            ("router", "motion started" | "motion over" | "car stands") if !has_car => {
+                self.tell(line, format!("{}.", line.text));
             }
-            ("router", Some("motion started" | "motion over" | "car stands")) if !has_car => {
-                story.push(format!("{at}  {}.", line.text));
-            }
-            ("router", Some("control released")) => story.push(format!("{at}  {}.", line.text)),
-            ("desk", Some("no answer" | "no router")) => {
-                story.push(format!("{at}  At this desk: {}.", line.text))
+            ("desk", "no answer") => self.tell(line, format!("At this desk: {}.", line.text)),
+            ("desk", "no router") => self.tell_of_outage(line),
+            ("desk", "router") => {
+                if let Some((place, began_ms, _)) = self.outage.take()
+                    && let Some((_, sentence)) = self.told.get_mut(place)
+                {
+                    let lasted = Duration::from_millis(line.at_ms.saturating_sub(began_ms));
+                    *sentence += &format!(" It was back after {:.1} s.", lasted.as_secs_f64());
+                }
             }
             _ => {}
         }
-        let Some((who, event)) = motion(line) else {
-            continue;
+    }
+
+    /// Tells of a time without a router once, however often the desk has tried to reach it.
+    fn tell_of_outage(&mut self, line: &Line) {
+        let (place, began_ms, tries) = match self.outage {
+            Some((place, began_ms, tries)) => (place, began_ms, tries + 1),
+            None => (self.told.len(), line.at_ms, 1),
         };
-        match event {
+        self.outage = Some((place, began_ms, tries));
+        let often = match tries {
+            1 => String::new(),
+            tries => format!(" (told {tries} times)"),
+        };
+        let sentence = format!("At this desk: {}{often}.", line.text);
+        match self.told.get_mut(place) {
+            Some((_, told)) => *told = sentence,
+            None => self.tell(line, sentence),
+        }
+    }
+
+    fn tell_of_car(&mut self, line: &Line) {
+        let Ok(entry) = serde_json::from_value::<PastEntry>(line.raw.clone()) else {
+            return;
+        };
+        let name = |text: &Text| fit(text.raw(), 40);
+        match entry.event {
             PastEvent::Motion(MotionEvent::Started(begun)) => {
-                let who = who.map_or("somebody".to_owned(), |who| fit(who.raw(), 40));
-                story.push(format!("{at}  {who} drove {}.", begun.command));
-                moving = Some(begun.command.to_string());
+                let who = entry.who.as_ref().map_or("somebody".to_owned(), name);
+                self.tell(line, format!("{who} drove {}.", begun.command));
+                self.moving = Some(begun.command.to_string());
             }
             PastEvent::Motion(MotionEvent::Over { cause, by, .. }) => {
-                let what = moving.take().unwrap_or_else(|| "the motion".to_owned());
-                let by = by.map(|by| format!(" by {}", fit(by.raw(), 40)));
-                story.push(match cause {
-                    StopCause::Lease => format!("{at}  The car's own lease ended {what}: it had heard nothing of its driver for that long."),
-                    _ => format!("{at}  {what} ended: {cause}{}.", by.unwrap_or_default()),
+                let what = self.moving.take();
+                let what = what.unwrap_or_else(|| "the motion".to_owned());
+                let by = by.map_or(String::new(), |by| format!(" by {}", name(&by)));
+                self.tell(line, match cause {
+                    StopCause::Lease => format!(
+                        "The car's own lease ended {what}: it had heard nothing of its driver for that long."
+                    ),
+                    _ => format!("{what} ended: {cause}{by}."),
                 });
             }
             PastEvent::Guardian {
                 cause, has_stopped, ..
-            } => story.push(match has_stopped {
-                true => format!("{at}  The guardian stopped the car, because {cause}."),
-                false => format!("{at}  The guardian could not stop the car ({cause})."),
-            }),
+            } => self.tell(
+                line,
+                match has_stopped {
+                    true => format!("The guardian stopped the car, because {cause}."),
+                    false => format!("The guardian could not stop the car ({cause})."),
+                },
+            ),
             PastEvent::Motion(MotionEvent::StopFailed) => {
-                story.push(format!("{at}  STOP FAILED: the car may still have moved."))
+                self.tell(line, "STOP FAILED: the car may still have moved.");
             }
             PastEvent::Motion(MotionEvent::Stands)
-                if moving.is_none() && story.last().is_some_and(|last| !last.ends_with(STOOD)) =>
+                if self.moving.is_none()
+                    && self.told.last().is_some_and(|(_, last)| last != STOOD) =>
             {
-                story.push(format!("{at}  {STOOD}"));
+                self.tell(line, STOOD);
             }
             PastEvent::LinkLost { .. } | PastEvent::Start { .. } => {
-                story.push(format!("{at}  At the car: {}.", line.text));
+                self.tell(line, format!("At the car: {}.", line.text));
             }
             _ => {}
         }
     }
-    if !has_car {
-        let not_known = "The car did not tell what moved it, and what stopped it, by itself.";
-        story.insert(0, not_known.to_owned());
-    } else if story.is_empty() {
-        story.push("Nothing moved the car, and nothing befell its link.".to_owned());
-    }
-    story
 }
 
 #[cfg(test)]

@@ -218,7 +218,7 @@ pub const BINDINGS: &[KeyBinding] = &[
     drives(key(KeyCode::Char('g'), DRIVE, Action::Grant, "g", "", "hand control to the one who asks")),
     drives(key(KeyCode::Char('n'), DRIVE, Action::Deny, "n", "", "keep control")),
     drives(key(KeyCode::Char('S'), DRIVE, Action::Seize, "S", "", "seize control (admin keys only)")),
-    drives(key(KeyCode::Char('L'), DRIVE, Action::Latch, "L", "", "a press goes on by itself: any key or 5 s stops; for KEYS tap")),
+    drives(key(KeyCode::Char('L'), DRIVE, Action::Latch, "L", "", "latch: a press goes on by itself; any key or 5 s stops; for KEYS tap")),
     key(KeyCode::Char('v'), DRIVE, Action::Picture, "v", "", "show the camera's picture: small, large, off"),
     drives(key(KeyCode::Char('R'), DRIVE, Action::Record, "R", "", "record the car at its router, 15 min at most; again: no longer")),
     live(key(KeyCode::Char(','), DRIVE, Action::Scrub(-1), ", .", "", "through the timeline; also ← → while nothing would drive by them")),

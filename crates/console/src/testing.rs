@@ -7,9 +7,10 @@ use p2p_shared::key::Role;
 use p2p_shared::names::RunId;
 use p2p_shared::net::dialer::RouterAddress;
 use p2p_shared::protocol::{
-    ActiveMotion, ConsoleToRouter, ControlInfo, Driver, End, FeedEvent, LinkInfo, MotionEvent,
-    PressId, RouterToConsole, RunInfo, RunResult, RunSource, SessionId,
+    ActiveMotion, ConsoleToRouter, ControlEnd, ControlInfo, Driver, End, FeedEvent, LinkInfo,
+    MotionEvent, PressId, RouterToConsole, RunInfo, RunResult, RunSource, SessionId,
 };
+use p2p_shared::timing::millis;
 
 use crate::app::{App, AppSetup, ConnectionState, Effect, Event};
 use crate::connection::ConnectionEvent;
@@ -93,6 +94,8 @@ pub(crate) fn link(service_port: u16, name: &str) -> LinkInfo {
 pub(crate) struct Bench {
     pub(crate) app: App,
     pub(crate) now: Instant,
+    /// The moment at which the car's clock began.
+    pub(crate) began: Instant,
     pub(crate) sent: Vec<Effect>,
 }
 
@@ -115,6 +118,7 @@ impl Bench {
         Self {
             app: App::new(setup, now),
             now,
+            began: now,
             sent: Vec::new(),
         }
     }
@@ -163,10 +167,21 @@ impl Bench {
     }
 
     pub(crate) fn motion(&mut self, event: MotionEvent) {
+        self.motion_at(event, None);
+    }
+
+    /// The car tells of its motion, with a time of its clock.
+    pub(crate) fn motion_at(&mut self, event: MotionEvent, clock_ms: Option<u64>) {
         self.feed(FeedEvent::Motion {
             service_port: 9000,
             event,
+            clock_ms,
         });
+    }
+
+    /// The time on the car's clock, which is what the console hears without delay.
+    pub(crate) fn clock_ms(&self) -> u64 {
+        millis(self.now.saturating_duration_since(self.began))
     }
 
     pub(crate) fn control(&mut self, driver: Option<Driver>, asker: Option<Driver>) {
@@ -174,6 +189,7 @@ impl Bench {
             service_port: 9000,
             control: ControlInfo {
                 recording: None,
+                ended: driver.is_none().then_some(ControlEnd::Given),
                 driver,
                 request: asker.map(|driver| (driver, 8_000)),
                 epoch: 7,
@@ -186,7 +202,7 @@ impl Bench {
         for _ in 0..ms / 20 {
             self.now += Duration::from_millis(20);
             if matches!(self.app.connection, ConnectionState::Up) {
-                let clock_ms = 1;
+                let clock_ms = self.clock_ms();
                 self.message(RouterToConsole::Tick {
                     service_port: 9000,
                     clock_ms,

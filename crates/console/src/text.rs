@@ -178,6 +178,14 @@ pub fn end_text(end: End) -> String {
     }
 }
 
+/// The end of a stop command. One that could not be started has the exit code that a shell gives, and no time.
+pub fn stop_end(end: End, exec_us: u64) -> String {
+    match end {
+        End::Exit(_) if exec_us == 0 => "nothing was run".to_owned(),
+        end => end_text(end),
+    }
+}
+
 /// The result of a run, in a word or two.
 pub fn outcome(run: &RunInfo) -> String {
     let Some(result) = &run.result else {

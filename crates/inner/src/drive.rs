@@ -265,8 +265,8 @@ impl Drive {
                 if let Err((refusal, why)) = self.may_stop() {
                     return self.refuse(run.id(), refusal, why);
                 }
-                tracing::info!(link = %self.link, by = %run.request.remote_addr, run = %run.id(), "stop");
-                self.asked_by = Some(run.request.remote_addr.clone());
+                tracing::info!(link = %self.link, by = %run.request.who(), run = %run.id(), "stop");
+                self.asked_by = Some(run.request.who().clone());
                 // If as many stops run as may, the next stop answers this run.
                 self.stop_runs.push(*run);
                 self.decide(MotionInput::Stop(StopCause::Asked));
@@ -347,7 +347,7 @@ impl Drive {
         }
         let lasts = run.request.for_ms.map(Duration::from_millis);
         let order = motion_command(&run.request);
-        let who = run.request.remote_addr.clone();
+        let who = run.request.who().clone();
         self.waiting.insert(MotionOrigin::Timed(id), (run, who));
         let run = id;
         self.decide(MotionInput::Timed { run, order, lasts });

@@ -19,8 +19,7 @@
 
 use std::time::Duration;
 
-use p2p_shared::bounded::Arguments;
-use p2p_shared::names::{CommandName, RunId};
+use p2p_shared::names::RunId;
 use p2p_shared::protocol::{MotionRefusal as Refused, PressId, StopCause as Cause};
 use p2p_shared::timing;
 
@@ -28,6 +27,7 @@ mod guard_state;
 mod role;
 mod stop;
 mod stop_targets;
+mod types;
 
 pub(crate) use guard_state::{GuardState, MotionOwner};
 pub(crate) use role::{
@@ -35,6 +35,9 @@ pub(crate) use role::{
 };
 pub(crate) use stop::{STOP_AGAIN, STOP_LIMIT, STOP_TRIES, StopRetries, stop_again_after};
 pub(crate) use stop_targets::{StopTarget, StopTargets};
+pub(crate) use types::{
+    MotionCommand, MotionEffect, MotionInput, MotionOrigin, MotionRules, ProcessToken,
+};
 
 /// Most stop commands at a time: one that runs, and one that began after the last request. Without
 /// a bound, requests in a loop would take every process that the machine has.
@@ -42,117 +45,6 @@ const STOPS_AT_A_TIME: usize = 2;
 /// Longest time until a motion's process that was told to end is reaped: twice 150 ms, after
 /// SIGTERM and SIGKILL, and the time to notice. After that the guardian has to act.
 const END_LIMIT: Duration = Duration::from_millis(400);
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct MotionRules {
-    /// Duration of a press without a renewal.
-    pub lease: Duration,
-    /// Duration of a timed motion; `None`: until somebody stops it.
-    pub limit: Option<Duration>,
-}
-
-/// Source of a motion, which determines how it ends by itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum MotionOrigin {
-    /// A driver; lasts as long as the lease is renewed.
-    Press(PressId),
-    /// `/cgi` or `send`; lasts for a time from the start of its process.
-    Timed(RunId),
-}
-
-impl MotionOrigin {
-    pub(crate) fn press(self) -> Option<PressId> {
-        match self {
-            Self::Press(press) => Some(press),
-            Self::Timed(_) => None,
-        }
-    }
-}
-
-impl std::fmt::Display for MotionOrigin {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Press(press) => write!(f, "press {press}"),
-            Self::Timed(run) => write!(f, "run {run}"),
-        }
-    }
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct MotionCommand {
-    pub command: CommandName,
-    pub arguments: Arguments,
-}
-
-/// Number of a process of a motion or of a stop.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct ProcessToken(u64);
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum MotionInput {
-    /// A driver pressed; `tick` is the newest tick of the car's clock that the driver had seen.
-    Press {
-        id: PressId,
-        order: MotionCommand,
-        tick: Duration,
-    },
-    /// A driver still holds this press.
-    Renew { id: PressId, tick: Duration },
-    /// A driver released this press.
-    Release { id: PressId },
-    /// Somebody asks for a motion of this duration, or of the limit's.
-    Timed {
-        run: RunId,
-        order: MotionCommand,
-        lasts: Option<Duration>,
-    },
-    /// The caller of a timed motion has gone away.
-    Abandoned { run: RunId },
-    /// Somebody asks to stop the car.
-    Stop(Cause),
-    /// A link came up: earlier presses belong to another link.
-    Linked,
-    /// The process exists.
-    Started(ProcessToken),
-    /// The process could not be started.
-    NotStarted(ProcessToken),
-    /// The process and its whole group are gone.
-    Reaped(ProcessToken),
-    /// A stop command has ended.
-    StopEnded { token: ProcessToken, ok: bool },
-    /// Only time has passed.
-    Tick,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum MotionEffect {
-    /// Start this motion's process.
-    Start {
-        token: ProcessToken,
-        order: MotionCommand,
-        origin: MotionOrigin,
-    },
-    /// End this process, its whole group.
-    End(ProcessToken),
-    /// Start the stop command, ahead of everything.
-    RunStop { token: ProcessToken, cause: Cause },
-    /// This stop command takes too long: kill it.
-    KillStop(ProcessToken),
-    /// Refuse this motion.
-    Refuse { origin: MotionOrigin, why: Refused },
-    /// Run `run` asked again for the motion of run `by`, which goes on: `run` ends with `by`.
-    Extended { run: RunId, by: RunId },
-    /// The motion is over since this time, for this cause.
-    Over {
-        origin: MotionOrigin,
-        cause: Cause,
-        at: Duration,
-    },
-    /// The car stands: the stop command has succeeded.
-    Stands,
-    /// The stop command has failed three times, or `again` since, in a try that nobody asked for.
-    StopFailed { again: bool },
-}
 
 #[derive(Debug, Clone)]
 struct WantedMotion {
@@ -191,6 +83,8 @@ pub(crate) struct Motion {
     /// Stop that begins as soon as a running one has ended.
     due_stop: Option<Cause>,
     retries: StopRetries,
+    /// Failures of the stop command since its last success, whoever asked for it.
+    failures: u32,
     /// Time of the next try after a failed stop.
     retry: Option<Duration>,
     failed: bool,
@@ -216,6 +110,7 @@ impl Motion {
             stops: Vec::new(),
             due_stop: None,
             retries: StopRetries::default(),
+            failures: 0,
             retry: None,
             failed: false,
             over: None,
@@ -310,7 +205,7 @@ impl Motion {
 
     /// Returns the number of failures of the stop command in a row, and the time of the next try.
     pub(crate) fn failures(&self) -> (u32, Option<Duration>) {
-        (self.retries.failures(), self.retry)
+        (self.failures, self.retry)
     }
 
     /// Returns true if the stop command has failed three times, and none has succeeded since.
@@ -519,7 +414,7 @@ impl Motion {
             return self.stop_missed(now, false);
         }
         self.retries = StopRetries::default();
-        self.failed = false;
+        (self.failed, self.failures) = (false, 0);
         if stop.seen == self.moved && self.process.is_none() {
             self.may_move = false;
             self.effects.push(MotionEffect::Stands);
@@ -531,6 +426,7 @@ impl Motion {
 
     /// Notes that a stop command has failed, or hung for too long.
     fn stop_missed(&mut self, now: Duration, hung: bool) {
+        self.failures += 1;
         if !self.stops.is_empty() || self.retry.is_some() || self.due_stop.is_some() {
             return;
         }

@@ -154,6 +154,7 @@ impl Run {
             arguments: Arguments::default(),
             deadline_ms: u64::MAX,
             remote_addr,
+            by: None,
             stdin_bytes: 0,
             for_ms: None,
         };

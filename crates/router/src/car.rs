@@ -147,8 +147,8 @@ struct State {
     /// Who asked last that the car stops.
     stopped_by: Option<Text>,
     stop_failed: bool,
-    /// The newest failure of the stop command, until the car stands.
-    stop_failure: Option<StopFailure>,
+    /// The newest failure of the stop command, and when it was told, until the car stands.
+    stop_failure: Option<(StopFailure, Instant)>,
     /// True if the inner keeps its past.
     past: bool,
     /// Newest press, once the car has said that it is over or refused.
@@ -371,7 +371,7 @@ impl Car {
             silent_ms: state
                 .silent_since
                 .map(|since| timing::millis(now.saturating_duration_since(since))),
-            stop_failure: state.stop_failure.clone(),
+            stop_failure: state.stop_failure_of(now),
             past: state.past,
         })
     }

@@ -27,7 +27,8 @@ pub(crate) trait LinkObserver {
     fn on_round_trip(&self, rtt: Duration);
     /// Reports that the inner has not answered for this time. The next round trip ends that.
     fn on_silence(&self, link: LinkId, silence: Duration);
-    fn on_motion(&self, link: LinkId, event: MotionEvent, is_shown: bool);
+    /// Takes a report about motion, with its time on the car's clock, if that is known.
+    fn on_motion(&self, link: LinkId, event: MotionEvent, clock_ms: Option<u64>, is_shown: bool);
     fn on_camera(&self, link: LinkId, state: CameraState);
 
     /// Reports that a press is too old to be sent: old motion is dropped.

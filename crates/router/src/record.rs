@@ -1,6 +1,6 @@
 //! Records drives: what happened to a car and what its camera saw, from when control is taken until a while after it is
 //! given back, or while somebody has asked for it, in one MCAP file (<https://mcap.dev/spec>). `record/drive` follows one drive, `record/file` writes a
-//! file, `record/message` has the formats, `record/car_clock` compares clocks.
+//! file, `record/message` has the formats.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,7 +14,6 @@ use crate::context::Context;
 use crate::net::port_range::PortRange;
 use crate::record::file::Recordings;
 
-mod car_clock;
 mod drive;
 mod file;
 mod message;

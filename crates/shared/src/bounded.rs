@@ -245,10 +245,10 @@ mod tests {
     use crate::codec::{decode, encode};
     use crate::names::{CommandName, LinkName, RunId};
     use crate::protocol::{
-        ActiveMotion, CommandInfo, ConsoleToRouter, ControlInfo, Driver, End, InnerToRouter,
-        LinkInfo, MAX_MOTIONS, MAX_RTTS, MotionEvent, Outcome, OutputPiece, PressId, Refusal,
-        RouterToConsole, RouterToInner, RunAnswer, RunReport, RunRequest, SendEvent, SessionId,
-        StderrTail,
+        ActiveMotion, CommandInfo, ConsoleToRouter, ControlEnd, ControlInfo, Driver, End,
+        InnerToRouter, LinkInfo, MAX_MOTIONS, MAX_RTTS, MotionEvent, Outcome, OutputPiece, PressId,
+        Refusal, RouterToConsole, RouterToInner, RunAnswer, RunReport, RunRequest, SendEvent,
+        SessionId, StderrTail,
     };
 
     fn text() -> Text {
@@ -353,6 +353,7 @@ mod tests {
             arguments: arguments(),
             deadline_ms: u64::MAX,
             remote_addr: text(),
+            by: Some(text()),
             stdin_bytes: u64::MAX,
             for_ms: Some(u64::MAX),
         };
@@ -404,6 +405,7 @@ mod tests {
                 driver: Some(driver.clone()),
                 request: Some((driver, u64::MAX)),
                 epoch: u64::MAX,
+                ended: Some(ControlEnd::Closing),
             },
             moving: Some(moving),
             stop_failed: true,

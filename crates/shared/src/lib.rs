@@ -5,6 +5,7 @@
 
 pub mod backoff;
 pub mod bounded;
+pub mod car_clock;
 pub mod codec;
 pub mod invitation;
 pub mod keepalive;

@@ -45,6 +45,7 @@ fn request() -> RunRequest {
             .unwrap(),
         deadline_ms: 30_000,
         remote_addr: "192.0.2.1".into(),
+        by: None,
         stdin_bytes: 0,
         for_ms: None,
     }

@@ -1,17 +1,18 @@
 //! Performs the actions of keys, and turns orders of driving into messages.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use p2p_shared::bounded::{Arguments, BoundError};
 use p2p_shared::names::{Argument, CommandName};
 use p2p_shared::protocol::{ConsoleToRouter, ControlRequest, DriveCommand};
 use p2p_shared::text::Escaped;
 
-use super::{App, Effect, NO_RECORDINGS, NO_STOP, Overlay, Page};
+use super::{App, Effect, NO_RECORDINGS, NO_STOP, NOTICE, Overlay, Page};
 use crate::app::command_list::{CommandList, RunProgress, SentRun};
 use crate::app::question::Question;
 use crate::app::saved_log;
 use crate::app::text_field::{self, FieldPurpose, TextField};
+use crate::drive::hold::FIRST_REPEAT;
 use crate::drive::{ControlHolder, Drive, DriveFacts, DriveOrder, KeyReleases};
 use crate::keymap::{Action, Screen};
 use crate::text::is_of_link;
@@ -21,8 +22,11 @@ pub(super) const PAGE: isize = 10;
 
 impl App {
     pub(super) fn perform(&mut self, action: Action) {
+        if self.is_held_switch(action) {
+            return;
+        }
         match action {
-            Action::Quit => self.quit(),
+            Action::Quit => self.ask_to_quit(),
             Action::Help => {
                 self.leave_drive();
                 self.overlay = Some(Overlay::new(Page::Help));
@@ -99,6 +103,18 @@ impl App {
         }
     }
 
+    /// Returns true for the repeats of a held key that switches something to and fro: where releases are not
+    /// reported, they come as presses.
+    fn is_held_switch(&mut self, action: Action) -> bool {
+        if !matches!(action, Action::Latch | Action::Freeze) {
+            return false;
+        }
+        let before = self.switched.replace((action, self.now));
+        let is_repeat = |at: Instant| self.now.saturating_duration_since(at) < FIRST_REPEAT;
+        let is_guessed = self.drive.releases == KeyReleases::Guessed;
+        is_guessed && before.is_some_and(|(was, at)| was == action && is_repeat(at))
+    }
+
     /// Lets the drive handle what happens, and carries out its orders.
     pub(super) fn drive_with(
         &mut self,
@@ -131,7 +147,17 @@ impl App {
                 DriveOrder::Renew(press) => self.send_drive(DriveCommand::Renew { press, tick_ms }),
                 DriveOrder::Release(press) => self.send_drive(DriveCommand::Release(press)),
                 DriveOrder::Stop => self.send_drive(DriveCommand::Stop),
+                DriveOrder::LatchEnded(why) => self.tell_of_latch(why),
             }
+        }
+    }
+
+    /// Says on the car's timeline why a press that went on by itself has ended: the car knows only that it did.
+    fn tell_of_latch(&mut self, why: &str) {
+        let (now, port) = (self.now, self.chosen);
+        if let Some(link) = port.and_then(|port| self.fleet.links.get_mut(&port)) {
+            link.timeline
+                .tell(now, format!("the latched press ends: {why}"));
         }
     }
 
@@ -433,6 +459,17 @@ impl App {
         if self.drive.is_armed() {
             self.carry_out(vec![DriveOrder::Stop]);
         }
+    }
+
+    /// Quits; while the chosen car may still move, only when that is wanted a second time.
+    fn ask_to_quit(&mut self) {
+        let (now, since) = (self.now, self.wants_to_quit.replace(self.now));
+        let is_second = since.is_some_and(|since| now.saturating_duration_since(since) < NOTICE);
+        if !self.stop_failed() || is_second {
+            return self.quit();
+        }
+        self.stop();
+        self.ask(Question::Quit);
     }
 
     pub(super) fn quit(&mut self) {

@@ -11,9 +11,10 @@ use p2p_shared::protocol::{
     RunResult, StopCause, StopFailure,
 };
 
+use crate::app::car_moments::CarMoments;
 use crate::app::round_trips::RoundTrips;
-use crate::app::timeline::Timeline;
-use crate::text::{end_text, fit};
+use crate::app::timeline::{Sign, Timeline, glyph};
+use crate::text::{end_text, fit, stop_end};
 
 /// Most motions that are kept of a car.
 const MOTIONS: usize = 64;
@@ -37,6 +38,7 @@ pub struct FleetLink {
     pub hops: RoundTrips,
     /// The newest tick of the car's clock in milliseconds, and when it was received.
     pub tick: Option<(u64, Instant)>,
+    pub(super) moments: CarMoments,
     /// The motion that the car has acknowledged, and when.
     pub moving: Option<(ActiveMotion, Instant)>,
     /// The motion or stop command that ended last.
@@ -51,50 +53,73 @@ pub struct FleetLink {
 }
 
 impl FleetLink {
-    pub fn failed_stop(&self) -> Option<End> {
+    /// The end of the stop command, if it was run last and has failed.
+    pub fn failed_stop(&self) -> Option<String> {
         let ran = self.ran.as_ref();
         let stop = ran.filter(|ran| ran.command == self.info.stop.as_str());
-        stop.map(|ran| ran.end).filter(|end| *end != End::Exit(0))
+        let failed = stop.filter(|ran| ran.end != End::Exit(0));
+        failed.map(EndedCommand::end_text)
     }
 
-    /// The moment of this reading of the car's clock; `now`, if it is not known.
-    fn moment(&self, clock_ms: Option<u64>, now: Instant) -> Instant {
-        let of_tick = |(tick_ms, at): (u64, Instant)| {
-            let (clock_ms, ms) = (clock_ms?, Duration::from_millis);
-            let later = at.checked_add(ms(clock_ms.saturating_sub(tick_ms)))?;
-            later.checked_sub(ms(tick_ms.saturating_sub(clock_ms)))
-        };
-        self.tick.and_then(of_tick).map_or(now, |at| at.min(now))
-    }
-
-    /// Applies a motion event of the car.
-    pub fn on_motion(&mut self, event: &MotionEvent, now: Instant) {
+    /// Applies a motion event of the car, which came now with this time on the car's clock. Returns the moment at
+    /// which it was.
+    pub fn on_motion(
+        &mut self,
+        event: &MotionEvent,
+        clock_ms: Option<u64>,
+        now: Instant,
+    ) -> Instant {
         self.seen = now;
-        let at = match event {
-            MotionEvent::Over { clock_ms, .. } => self.moment(*clock_ms, now),
-            _ => now,
+        if let Some(clock_ms) = clock_ms {
+            self.moments.heard(clock_ms, now);
+        }
+        let ended_ms = match event {
+            MotionEvent::Over { clock_ms, .. } => *clock_ms,
+            _ => None,
         };
+        let at = self.moments.of(ended_ms.or(clock_ms), now);
         // It moves until a stop has succeeded.
         let moving = self
             .moving
             .as_ref()
             .map(|(moving, _)| moving.command.clone());
-        let text = self.record(event, moving, at, now);
+        let text = self.record(event, moving, at, at);
         match event {
-            MotionEvent::Started(moving) => self.moving = Some((moving.clone(), now)),
+            MotionEvent::Started(moving) => {
+                self.timeline.car_was(at, self.sign_of(moving));
+                self.moving = Some((moving.clone(), at));
+            }
             MotionEvent::Stands => {
+                self.timeline.car_was(at, Sign::Calm);
                 (self.info.stop_failed, self.info.stop_failure) = (false, None);
                 self.next_stop = None;
                 self.moving = None;
             }
             MotionEvent::Stopped { failure, .. } => {
-                self.next_stop = next_try(failure.as_ref(), now);
+                self.next_stop = next_try(failure.as_ref(), at);
                 self.info.stop_failure.clone_from(failure);
             }
-            MotionEvent::StopFailed => self.info.stop_failed = true,
+            MotionEvent::StopFailed => {
+                self.timeline.car_was(at, Sign::Bad);
+                self.info.stop_failed = true;
+            }
             _ => {}
         }
-        self.timeline.tell(now, text);
+        self.timeline.tell_of_car(at, text);
+        at
+    }
+
+    /// Takes a tick of the car's clock.
+    pub(super) fn ticked(&mut self, clock_ms: u64, now: Instant) {
+        self.moments.heard(clock_ms, now);
+        (self.tick, self.silent_since) = (Some((clock_ms, now)), None);
+        self.seen = now;
+    }
+
+    /// The sign of this motion on the timeline.
+    pub(super) fn sign_of(&self, moving: &ActiveMotion) -> Sign {
+        let mut motion = self.info.motion.iter();
+        Sign::Active(glyph(motion.position(|name| *name == moving.command)))
     }
 
     /// Puts what the car remembers in place of what was received of it since then.
@@ -148,7 +173,7 @@ impl FleetLink {
                     text
                 }
             };
-            self.timeline.tell(*at, text);
+            self.timeline.tell_of_car(*at, text);
         }
     }
 
@@ -249,7 +274,7 @@ impl FleetLink {
                 failure,
             } => {
                 self.ran = Some(ran(self.info.stop.to_string(), *end, *exec_us));
-                let (end, ms) = (end_text(*end), exec_us / 1000);
+                let (end, ms) = (stop_end(*end, *exec_us), exec_us / 1000);
                 match failure.as_ref().map(|failure| fit(failure.said.raw(), 80)) {
                     Some(said) if !said.is_empty() => {
                         format!("stop: {end}, {ms} ms ({cause}): {said}")
@@ -259,7 +284,7 @@ impl FleetLink {
             }
             MotionEvent::Stands => "stands".to_owned(),
             MotionEvent::StopFailed => match self.failed_stop() {
-                Some(end) => format!("STOP FAILED 3 times: {}", end_text(end)),
+                Some(end) => format!("STOP FAILED 3 times: {end}"),
                 None => "STOP FAILED 3 times: no exit code".to_owned(),
             },
         }
@@ -333,6 +358,16 @@ pub struct EndedCommand {
     pub at: Instant,
 }
 
+impl EndedCommand {
+    /// The end in words.
+    pub fn end_text(&self) -> String {
+        stop_end(
+            self.end,
+            u64::try_from(self.exec.as_micros()).unwrap_or(u64::MAX),
+        )
+    }
+}
+
 /// All links, by service port.
 #[derive(Debug, Default)]
 pub struct Fleet {
@@ -389,6 +424,7 @@ impl Fleet {
             rtts: RoundTrips::of(&rtts_us),
             hops: RoundTrips::default(),
             tick: None,
+            moments: CarMoments::new(now),
             moving: None,
             ran: None,
             stopped: None,
@@ -400,6 +436,7 @@ impl Fleet {
         if let Some(old) = old {
             (link.rtts, link.ran, link.stopped) = (old.rtts, old.ran, old.stopped);
             (link.timeline, link.motions) = (old.timeline, old.motions);
+            link.moments = old.moments;
             if link.info.router == old.info.router {
                 link.hops = old.hops;
             }
@@ -520,16 +557,22 @@ mod tests {
         let now = Instant::now();
         let mut fleet = Fleet::default();
         fleet.update(testing::link(9000, "car"), now);
-        let stopped = |end| MotionEvent::Stopped {
+        let stopped = |(end, exec_us)| MotionEvent::Stopped {
             cause: StopCause::Asked,
             end,
-            exec_us: 1,
+            exec_us,
             failure: None,
         };
-        for (end, said) in [(End::Exit(0), "no exit code"), (End::Exit(7), "exit 7")] {
+        for (end, said) in [
+            ((End::Exit(0), 1), "no exit code"),
+            ((End::Exit(7), 1), "exit 7"),
+            ((End::Exit(127), 1), "exit 127"),
+            // The file is missing.
+            ((End::Exit(127), 0), "nothing was run"),
+        ] {
             let link = fleet.links.get_mut(&9000).unwrap();
-            link.on_motion(&stopped(end), now);
-            link.on_motion(&MotionEvent::StopFailed, now);
+            link.on_motion(&stopped(end), None, now);
+            link.on_motion(&MotionEvent::StopFailed, None, now);
             let (_, text) = link.timeline.events().next().unwrap();
             assert_eq!(*text, format!("STOP FAILED 3 times: {said}"));
         }

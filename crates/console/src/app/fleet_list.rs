@@ -106,6 +106,19 @@ impl App {
             .map(|link| link.info.service_port)
     }
 
+    /// Position of the highlight in what is shown now.
+    pub(super) fn highlighted_place(&self) -> usize {
+        self.highlighted(&self.fleet_rows())
+    }
+
+    /// Puts the highlight on the line where it was, if its car is gone.
+    pub(super) fn keep_highlight(&mut self, place: usize) {
+        let wanted = self.fleet_list.highlighted;
+        if wanted.is_some_and(|port| !self.fleet.links.contains_key(&port)) {
+            self.highlight(place);
+        }
+    }
+
     pub(super) fn highlight(&mut self, place: usize) {
         let rows = self.fleet_rows();
         let place = place.min(rows.len().saturating_sub(1));

@@ -116,9 +116,7 @@ impl App {
             } => {
                 let now = self.now;
                 if let Some(link) = self.fleet.links.get_mut(&service_port) {
-                    link.tick = Some((clock_ms, now));
-                    link.silent_since = None;
-                    link.seen = now;
+                    link.ticked(clock_ms, now);
                 }
             }
             RouterToConsole::SendEvent { request, event } => self.on_run(request, event),
@@ -170,10 +168,12 @@ impl App {
     /// what was before it was lost.
     fn apply_snapshot(&mut self) -> bool {
         let (links, runs) = std::mem::take(&mut self.pending_snapshot);
+        let place = self.highlighted_place();
         self.fleet.keep_only(&links);
         for link in links {
             self.fleet.update(link, self.now);
         }
+        self.keep_highlight(place);
         // In a mesh, runs are also missing because another router does not answer.
         let is_alone = (self.fleet.links.values()).all(|link| link.info.router.is_none());
         let was_there = std::mem::replace(&mut self.has_snapshot, true);
@@ -217,7 +217,9 @@ impl App {
                 self.fleet.link_down(service_port, why, now);
             }
             FeedEvent::LinkGone { service_port } => {
+                let place = self.highlighted_place();
                 self.fleet.forget(service_port);
+                self.keep_highlight(place);
                 self.follow_chosen();
                 self.choose_link();
             }
@@ -262,15 +264,18 @@ impl App {
             FeedEvent::Motion {
                 service_port,
                 event,
-            } => self.on_motion(service_port, &event),
+                clock_ms,
+            } => self.on_motion(service_port, &event, clock_ms),
         }
     }
 
-    fn on_motion(&mut self, service_port: u16, event: &MotionEvent) {
+    fn on_motion(&mut self, service_port: u16, event: &MotionEvent, clock_ms: Option<u64>) {
+        let now = self.now;
         if let Some(link) = self.fleet.links.get_mut(&service_port) {
-            link.on_motion(event, self.now);
+            let at = link.on_motion(event, clock_ms, now);
+            self.log_motion(service_port, event, at);
+            self.follow_stop_all(service_port, event);
         }
-        self.log_motion(service_port, event);
         if self.chosen != Some(service_port) {
             return self.note_timelines(true);
         }
@@ -395,6 +400,10 @@ impl App {
         };
         if here.is_some_and(|here| here.info.is_up || !is_elsewhere()) {
             return;
+        }
+        if self.drive.latches {
+            // It is no longer so with the next car.
+            self.notice = None;
         }
         if here.is_none() {
             let name = Escaped(name.as_str()).cut(SENTENCE).to_string();

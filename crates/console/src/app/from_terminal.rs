@@ -224,10 +224,14 @@ impl App {
         }
         if matches!(mouse.kind, MouseEventKind::Down(_)) {
             self.question = None;
-            self.drive_with(|drive, facts| drive.end_latched(None, facts.now));
         }
         if self.is_on_stop(&mouse) {
             return self.perform(Action::Stop);
+        }
+        if matches!(mouse.kind, MouseEventKind::Down(_)) && self.drive.is_latched() {
+            // It does nothing but that, on the pad too.
+            self.dirty = true;
+            return self.drive_with(|drive, facts| drive.end_latched(None, facts.now));
         }
         match mouse.kind {
             MouseEventKind::ScrollUp => return self.wheel(-1),

@@ -119,14 +119,8 @@ impl App {
             return;
         };
         // On a slow link the answer comes long after the car has made it.
-        let tick = link.tick;
-        let answered = |clock_ms: u64| {
-            let (ms, at) = tick?;
-            at.checked_add(Duration::from_millis(clock_ms.checked_sub(ms)?))
-        };
-        let entries = dated(&lines, |clock_ms| {
-            answered(clock_ms).map_or(asked, |at| at.clamp(asked, now))
-        });
+        let answered = |clock_ms| link.moments.of(Some(clock_ms), now).max(asked);
+        let entries = dated(&lines, answered);
         let is_answered = entries.is_some();
         link.add_past(&entries.unwrap_or_default(), now);
         let stopped = link.stopped.as_ref();

@@ -5,6 +5,7 @@ use p2p_shared::names::CommandName;
 use p2p_shared::protocol::{ConsoleToRouter, DriveCommand};
 
 use super::{App, ConnectionState, NO_STOP};
+use crate::app::stop_all::StopAll;
 use crate::text::fit;
 
 #[derive(Debug)]
@@ -17,12 +18,21 @@ pub enum Question {
         typed: String,
     },
     StopAll,
+    /// Quit while the chosen car may still move.
+    Quit,
 }
 
 impl App {
     /// The sentence of the question that waits for an answer.
     pub(super) fn question_text(&self) -> Option<String> {
         let text = match &self.question.as_ref()?.0 {
+            Question::Quit => {
+                let car = self.link().map_or("", |link| link.info.name.as_str());
+                return Some(format!(
+                    " ⚑ {} may still move: its stop fails. [q] or [y] quits all the same",
+                    fit(car, 30)
+                ));
+            }
             Question::Run { command, typed, .. } => {
                 let car = self.link().map_or("", |link| link.info.name.as_str());
                 let what = fit(&format!("{command} {typed}"), 40);
@@ -62,6 +72,7 @@ impl App {
                 arguments,
                 typed,
             } => self.send_command(command, arguments, typed),
+            Question::Quit => self.quit(),
             Question::StopAll => {
                 let ports: Vec<u16> = self.cars_to_stop().collect();
                 if self.chosen.is_some_and(|chosen| ports.contains(&chosen)) {
@@ -74,7 +85,8 @@ impl App {
                         command: DriveCommand::Stop,
                     });
                 }
-                self.notify(format!("asked {} cars to stop", ports.len()), false);
+                self.stop_all = Some(StopAll::of(&ports, self.now));
+                self.tell_of_stop_all();
             }
         }
     }

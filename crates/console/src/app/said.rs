@@ -2,6 +2,7 @@
 
 use p2p_shared::protocol::{ControlInfo, Driver, PressId, RunInfo, SessionId, StopCause};
 
+use super::log_lines::left_control;
 use super::{App, Notice};
 use crate::app::fleet::{FleetLink, LastStop};
 use crate::drive::{Blocked, ControlHolder};
@@ -83,7 +84,7 @@ impl App {
             },
             (_, Some(_)) if is_us(is) => return,
             (_, Some(taker)) => format!("{} took control", name(taker)),
-            (Some(giver), None) => format!("{} gave control back", name(giver)),
+            (Some(giver), None) => left_control(&name(giver), new.ended),
             (None, None) => return,
         };
         self.notify(text, false);

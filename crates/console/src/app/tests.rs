@@ -8,8 +8,8 @@ use crossterm::event::{
 };
 use p2p_shared::names::RunId;
 use p2p_shared::protocol::{
-    ActiveMotion, CommandInfo, ConsoleToRouter, ControlRequest, DriveCommand, End, FeedEvent,
-    MotionEvent, PressId, RefusedReason, RouterToConsole, SendEvent, StopCause,
+    ActiveMotion, CommandInfo, ConsoleToRouter, ControlInfo, ControlRequest, DriveCommand, End,
+    FeedEvent, MotionEvent, PressId, RefusedReason, RouterToConsole, SendEvent, StopCause,
 };
 
 use super::*;
@@ -145,6 +145,30 @@ fn a_latched_press_ends_with_any_key_and_any_click() {
         modifiers: KeyModifiers::NONE,
     })));
     assert!(is_over(&mut bench));
+    // On the pad, too, a click does nothing but that; the car's timeline says why it has stopped.
+    let mut bench = latched();
+    let pad = bench.app.pad();
+    bench.event(Event::Terminal(Input::Mouse(MouseEvent {
+        kind: MouseEventKind::Down(MouseButton::Left),
+        column: pad.x + pad.width / 2,
+        row: pad.y + 1,
+        modifiers: KeyModifiers::NONE,
+    })));
+    bench.pass(1_000);
+    assert_eq!(bench.app.drive.asked(), None);
+    let presses = |it: &ConsoleToRouter| {
+        matches!(
+            it,
+            ConsoleToRouter::Drive {
+                command: DriveCommand::Press { .. },
+                ..
+            }
+        )
+    };
+    assert!(!bench.messages().iter().any(presses));
+    let mut told = bench.app.link().unwrap().timeline.events();
+    let why = "the latched press ends: a key or a click";
+    assert!(told.any(|(_, what)| what == why));
     let mut bench = latched();
     bench.event(Event::Terminal(Input::FocusLost));
     assert!(is_over(&mut bench));
@@ -807,4 +831,107 @@ fn commands_are_asked_for_again_on_a_new_connection() {
     bench.connect(vec![testing::link(PORT, "car")], vec![]);
     let asked = |it: &ConsoleToRouter| matches!(it, ConsoleToRouter::ListCommands { .. });
     assert!(bench.messages().iter().any(asked));
+}
+
+#[test]
+fn a_held_key_switches_once() {
+    let mut bench = Bench::with_car(SIZE);
+    bench.app.drive = crate::drive::Drive::new(crate::drive::KeyReleases::Guessed);
+    for _ in 0..30 {
+        bench.stroke(KeyCode::Char('L'), KeyEventKind::Press);
+        bench.pass(40);
+        assert!(bench.app.drive.latches);
+    }
+    bench.pass(1_000);
+    bench.letters("L");
+    assert!(!bench.app.drive.latches);
+    bench.letters("3");
+    for _ in 0..30 {
+        bench.stroke(KeyCode::Char('f'), KeyEventKind::Press);
+        bench.pass(40);
+        assert!(bench.app.log.is_frozen());
+    }
+}
+
+#[test]
+fn who_quits_while_the_stop_fails_is_told_first_that_the_car_may_move() {
+    let quits = |bench: &mut Bench| {
+        bench.sent.clear();
+        bench.letters("q");
+        let sent = std::mem::take(&mut bench.sent);
+        (
+            sent.contains(&Effect::Send(stop())),
+            sent.contains(&Effect::Quit),
+        )
+    };
+    let mut bench = Bench::with_car(SIZE);
+    assert!(quits(&mut bench).1);
+    let mut bench = Bench::with_car(SIZE);
+    bench.motion(MotionEvent::StopFailed);
+    assert_eq!(quits(&mut bench), (true, false));
+    // The stop that is tried fails, too: that does not cover the question.
+    bench.motion(MotionEvent::StopFailed);
+    let said = " ⚑ car may still move: its stop fails. [q] or [y] quits all the same";
+    assert_eq!(bench.app.question_text().unwrap(), said);
+    bench.pass(10_000);
+    assert_eq!(quits(&mut bench), (true, false), "that was long ago");
+    bench.pass(1_000);
+    assert!(quits(&mut bench).1);
+    // A signal is not a key.
+    bench.sent.clear();
+    bench.event(Event::Terminate);
+    assert!(bench.sent.contains(&Effect::Quit));
+}
+
+#[test]
+fn stop_all_says_which_cars_stand() {
+    let fleet = || {
+        let links = [(9000, "car"), (9001, "rig"), (9002, "van")];
+        let links = links.map(|(port, name)| testing::link(port, name));
+        let mut bench = Bench::with(SIZE, links.into(), Vec::new());
+        bench.letters("1Xy");
+        bench
+    };
+    let tell = |bench: &mut Bench, service_port, event| {
+        bench.feed(FeedEvent::Motion {
+            service_port,
+            event,
+            clock_ms: None,
+        });
+        bench.app.notice.as_ref().unwrap().text.clone()
+    };
+    let mut bench = fleet();
+    let said = &bench.app.notice.as_ref().unwrap().text;
+    assert_eq!(said, "STOP ALL: 0 of 3 cars stand; 3 were asked");
+    let said = tell(&mut bench, 9000, MotionEvent::Stands);
+    assert_eq!(said, "STOP ALL: 1 of 3 cars stand; 2 were asked");
+    tell(&mut bench, 9001, MotionEvent::Stands);
+    let said = tell(&mut bench, 9002, MotionEvent::Stands);
+    assert_eq!(said, "STOP ALL: all 3 cars stand");
+    // That is told once.
+    bench.app.notice = None;
+    bench.pass(6_000);
+    assert!(bench.app.notice.is_none());
+    let mut bench = fleet();
+    tell(&mut bench, 9000, MotionEvent::Stands);
+    tell(&mut bench, 9002, MotionEvent::StopFailed);
+    bench.pass(5_000);
+    let notice = bench.app.notice.as_ref().unwrap();
+    let said = "STOP ALL: 1 of 3 cars stand; STOP FAILED: van; no answer: rig";
+    assert_eq!((notice.text.as_str(), notice.is_bad), (said, true));
+}
+
+#[test]
+fn the_highlight_stays_on_its_line_when_its_car_goes() {
+    let links = [(9000, "a"), (9001, "b"), (9002, "c"), (9003, "d")];
+    let links = links.map(|(port, name)| testing::link(port, name));
+    let mut bench = Bench::with(SIZE, links.into(), Vec::new());
+    bench.letters("1");
+    bench.key(KeyCode::Down);
+    bench.key(KeyCode::Down);
+    assert_eq!(bench.app.highlighted_port(), Some(9002));
+    bench.feed(FeedEvent::LinkGone { service_port: 9002 });
+    assert_eq!(bench.app.highlighted_port(), Some(9003));
+    bench.feed(FeedEvent::LinkGone { service_port: 9003 });
+    assert_eq!(bench.app.highlighted_port(), Some(9001));
 }

@@ -4,8 +4,13 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use crate::drive::Direction;
+use crate::screen::theme::MOVES;
+
 /// Most changes of the tracks, and most events, that are kept of a live car.
 const KEPT: usize = 1024;
+/// Greatest distance of two moments of one event, which was dated twice.
+const SAME: Duration = Duration::from_millis(50);
 /// Lengths of time that can be looked at.
 const SPANS: [Duration; 6] = [
     Duration::from_secs(10),
@@ -41,13 +46,15 @@ pub type Signs = [Sign; 3];
 
 /// Names of the tracks.
 pub const TRACKS: [&str; 3] = ["keys", "car", "link"];
+/// The car's track.
+const CAR: usize = 1;
 
 #[derive(Debug, Clone)]
 pub struct Timeline {
     /// Changes of the tracks, oldest first: so it is from this moment on.
     changes: VecDeque<(Instant, Signs)>,
-    /// Events with their moments, oldest first.
-    events: VecDeque<(Instant, String)>,
+    /// Events with their moments, oldest first; and whether the car's past has them, too.
+    events: VecDeque<((Instant, String), bool)>,
     /// Most changes, and most events.
     most: usize,
 }
@@ -87,24 +94,68 @@ impl Timeline {
             .map_or_else(Signs::default, |(_, it)| *it)
     }
 
+    /// Notes an event of this moment, which may be before others that are known. The car's past does not have it.
     pub fn tell(&mut self, at: Instant, what: String) {
-        push(&mut self.events, (at, what), self.most);
+        self.add(at, what, false);
     }
 
-    /// Makes room for what is known better of the time between these moments.
+    /// Notes an event that the car's past has, too.
+    pub fn tell_of_car(&mut self, at: Instant, what: String) {
+        self.add(at, what, true);
+    }
+
+    fn add(&mut self, at: Instant, what: String, is_of_car: bool) {
+        push(&mut self.events, ((at, what), is_of_car), self.most);
+        let is_last = |last: usize| {
+            self.events
+                .get(last)
+                .is_none_or(|((before, _), _)| *before <= at)
+        };
+        let last = self.events.len().saturating_sub(2);
+        if self.events.len() > 1 && !is_last(last) {
+            self.events
+                .make_contiguous()
+                .sort_by_key(|((at, _), _)| *at);
+        }
+    }
+
+    /// Notes what the car did from this moment on. What was noted of it since then was not known yet.
+    pub fn car_was(&mut self, at: Instant, sign: Sign) {
+        let later = self.changes.partition_point(|(then, _)| *then <= at);
+        for (_, signs) in self.changes.range_mut(later..) {
+            signs[CAR] = sign;
+        }
+        let Some((_, mut signs)) = later
+            .checked_sub(1)
+            .and_then(|i| self.changes.get(i).copied())
+        else {
+            return;
+        };
+        if std::mem::replace(&mut signs[CAR], sign) != sign {
+            self.changes.insert(later, (at, signs));
+            if self.changes.len() > self.most {
+                self.changes.pop_front();
+            }
+        }
+    }
+
+    /// Makes room for what the car's past has of the time between these moments.
     pub fn forget_events(&mut self, from: Instant, to: Instant) {
-        self.events.retain(|(at, _)| !(from..=to).contains(at));
+        let from = from.checked_sub(SAME).unwrap_or(from);
+        let within = |at: &Instant| (from..=to + SAME).contains(at);
+        self.events
+            .retain(|((at, _), is_of_car)| !(*is_of_car && within(at)));
     }
 
     /// The events, newest first.
     pub fn events(&self) -> impl Iterator<Item = &(Instant, String)> {
-        self.events.iter().rev()
+        self.events.iter().rev().map(|(event, _)| event)
     }
 
     /// The moment of the last change or event.
     pub fn end(&self) -> Option<Instant> {
         let changed = self.changes.back().map(|(at, _)| *at);
-        changed.max(self.events.back().map(|(at, _)| *at))
+        changed.max(self.events.back().map(|((at, _), _)| *at))
     }
 
     /// The tracks from `from` to `to`, in so many columns.
@@ -133,11 +184,18 @@ impl Timeline {
         let within = self
             .events
             .iter()
-            .filter(|(at, _)| (from..=to).contains(at));
+            .filter(|((at, _), _)| (from..=to).contains(at));
         within
-            .map(|(at, _)| column(*at, from, to, columns))
+            .map(|((at, _), _)| column(*at, from, to, columns))
             .collect()
     }
+}
+
+/// The glyph of the motion command at this place.
+pub(super) fn glyph(place: Option<usize>) -> char {
+    let direction = place.and_then(|place| Direction::ALL.get(place));
+    let other = MOVES.chars().next().unwrap_or('»');
+    direction.map_or(other, |direction| direction.glyph())
 }
 
 /// The column of a moment in a window; the number of columns for one after its end.

@@ -6,8 +6,7 @@ use super::App;
 use crate::app::contact::Contact;
 use crate::app::fleet::FleetLink;
 use crate::app::timeline::{Sign, Signs, Timeline};
-use crate::drive::{Direction, DriveState};
-use crate::screen::theme::MOVES;
+use crate::drive::DriveState;
 
 impl App {
     /// The timeline that the Drive screen shows.
@@ -75,25 +74,15 @@ impl App {
     }
 }
 
-/// The glyph of the motion command at this place.
-pub(super) fn glyph(place: Option<usize>) -> char {
-    let direction = place.and_then(|place| Direction::ALL.get(place));
-    let other = MOVES.chars().next().unwrap_or('»');
-    direction.map_or(other, |direction| direction.glyph())
-}
-
 /// What the tracks show of a car with this contact, while this key is held.
 pub(super) fn signs(link: &FleetLink, contact: Contact, keys: Option<char>) -> Signs {
-    let moves = link.moving.as_ref().map(|(moving, _)| {
-        let mut motion = link.info.motion.iter();
-        glyph(motion.position(|name| *name == moving.command))
-    });
+    let moves = link.moving.as_ref().map(|(moving, _)| link.sign_of(moving));
     [
         keys.map_or(Sign::Blank, Sign::Active),
         match moves {
             _ if link.info.stop_failed => Sign::Bad,
             _ if contact != Contact::Answers => Sign::Doubt,
-            Some(glyph) => Sign::Active(glyph),
+            Some(sign) => sign,
             None => Sign::Calm,
         },
         match contact {

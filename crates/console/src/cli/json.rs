@@ -95,6 +95,7 @@ pub(super) fn event(event: &FeedEvent) -> Value {
         FeedEvent::Motion {
             service_port,
             event,
+            ..
         } => json!({
             "event": "motion",
             "service_port": service_port,

@@ -13,7 +13,7 @@ use super::client::RouterClient;
 use super::output::{self, OutputLine};
 use super::{json, stop_signal};
 use crate::connection::{self, ConnectionEvent, RouterTarget, ToRouter};
-use crate::text::{end_text, short, time_of_day};
+use crate::text::{end_text, short, stop_end, time_of_day};
 
 /// Round trip to the router before one was measured.
 const FIRST_ROUND_TRIP: Duration = Duration::from_secs(1);
@@ -249,6 +249,7 @@ impl FeedPrinter {
             FeedEvent::Motion {
                 service_port,
                 event,
+                ..
             } => (*service_port, motion_text(event)),
         };
         let text = format!("{} :{port} {text}", self.name(port));
@@ -296,10 +297,10 @@ fn motion_text(event: &MotionEvent) -> String {
         MotionEvent::Stopped {
             cause,
             end,
+            exec_us,
             failure,
-            ..
         } => {
-            let mut text = format!("stop ran ({cause}): {}", end_text(*end));
+            let mut text = format!("stop ran ({cause}): {}", stop_end(*end, *exec_us));
             if let Some(failure) = failure {
                 if !failure.said.raw().is_empty() {
                     text += &format!(": {}", failure.said);

@@ -60,7 +60,7 @@ const FASTEST_TAPS: Duration = Duration::from_millis(110);
 /// Shortest silence that counts as a release: a shorter one may come from scheduling.
 const SHORTEST_SILENCE: Duration = Duration::from_millis(60);
 /// Longest usual time between a press and its first repeat (X11: 660 ms).
-const FIRST_REPEAT: Duration = Duration::from_millis(800);
+pub const FIRST_REPEAT: Duration = Duration::from_millis(800);
 /// Longest time between a press and its first repeat on any keyboard (macOS). Where releases are
 /// guessed, a key whose press was ended by something else counts as held until it was silent for
 /// this long: its first repeat looks like a new press and must not be one.
@@ -163,6 +163,11 @@ impl Hold {
 
     pub fn is_latch(&self) -> bool {
         self.from == HoldSource::Latch
+    }
+
+    /// True if the press is one pulse, since the link is slow.
+    pub fn is_pulse(&self) -> bool {
+        self.pulse_only
     }
 
     /// Ends the press because it was stopped elsewhere or refused. Later repeats of the key belong

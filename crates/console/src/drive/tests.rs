@@ -1,6 +1,6 @@
 //! Driving as a driver would: keys as real terminals send them, by the clock, without a clock.
 
-use p2p_shared::protocol::MotionEvent;
+use p2p_shared::protocol::{MotionEvent, MotionRefusal, StopCause};
 
 use super::*;
 use Direction::{Forward, Left};
@@ -853,7 +853,8 @@ fn a_latched_press_goes_on_for_five_seconds_at_most() {
     bench.key(Forward, Down);
     assert_eq!(without_renewals(bench.pass(4_999)), []);
     let ends = without_renewals(bench.pass(1));
-    assert!(matches!(ends[..], [DriveOrder::Release(_)]), "{ends:?}");
+    let over = DriveOrder::LatchEnded("its 5 s are over");
+    assert_eq!(ends, [DriveOrder::Release(press_id(1)), over]);
 }
 
 #[test]
@@ -864,7 +865,9 @@ fn any_key_stops_a_latched_press_and_moves_nothing_while_it_is_held() {
         bench.key(Forward, Down);
         bench.pass(1_000);
         assert!(bench.drive.is_latched());
-        assert_eq!(bench.key(key, Down), [DriveOrder::Release(press_id(1))]);
+        let ended = DriveOrder::LatchEnded("a key or a click");
+        let released = DriveOrder::Release(press_id(1));
+        assert_eq!(bench.key(key, Down), [released, ended]);
         bench.pass(500);
         let orders = bench.hold(key, Down, 90);
         let moves = |order: &DriveOrder| matches!(order, DriveOrder::Press(..));
@@ -879,9 +882,10 @@ fn any_key_stops_a_latched_press_and_moves_nothing_while_it_is_held() {
     bench.key(Forward, Down);
     bench.pass(1_000);
     let now = bench.facts.now;
+    let ended = DriveOrder::LatchEnded("a key or a click");
     assert_eq!(
         bench.drive.end_latched(None, now),
-        [DriveOrder::Release(press_id(1))]
+        [DriveOrder::Release(press_id(1)), ended]
     );
     assert_eq!(
         bench.key(Left, Down),

@@ -31,6 +31,8 @@ pub enum DriveOrder {
     Renew(PressId),
     Release(PressId),
     Stop,
+    /// Note why a press that went on by itself has ended.
+    LatchEnded(&'static str),
     /// Tell the operator why nothing moves.
     Report(Blocked),
 }

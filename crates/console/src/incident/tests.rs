@@ -1,4 +1,3 @@
-use p2p_shared::bounded::Text;
 use p2p_shared::names::RunId;
 use p2p_shared::protocol::{ActiveMotion, End, PressId};
 
@@ -166,4 +165,48 @@ fn each_line_for_programs_is_whole() {
     assert_eq!(lines.len(), 13);
     assert_eq!(lines[3]["from"], "car");
     assert_eq!(lines[3]["told"]["who"], "anna");
+}
+
+#[test]
+fn a_name_with_braces_is_told_as_it_is() {
+    let taken = log(
+        NOW - 1000,
+        r#""message":"control taken","link":"car","driver":"{1}anna}","how":"it was free""#,
+    );
+    let router = format!("{{\"now_ms\":{NOW}}}\n") + &taken;
+    let incident = Incident::of(&told(entry(0, PastEvent::Now)), &told(router), b"", 0);
+    let page = incident.page("", &|ms| format!("T-{}", (NOW - ms) / 1000));
+    assert!(
+        page.contains("T-1  {1}anna} takes control (it was free)."),
+        "{page}"
+    );
+}
+
+#[test]
+fn what_is_told_again_and_again_is_one_line() {
+    let lost = r#""message":"no router","why":"connection refused""#;
+    let desk: String = (1..=9)
+        .rev()
+        .map(|ago| log(NOW - ago * 1000, lost))
+        .collect();
+    let desk = desk + &log(NOW - 500, r#""message":"router","router":"a:1""#);
+    let incident = Incident::of(
+        &told(entry(0, PastEvent::Now)),
+        &told(String::new()),
+        desk.as_bytes(),
+        0,
+    );
+    let page = incident.page("", &|ms| format!("T-{}", (NOW - ms) / 1000));
+    let said = "no connection to the router: connection refused";
+    assert!(
+        page.contains(&format!(
+            "T-9  At this desk: {said} (told 9 times). It was back after 8.5 s."
+        )),
+        "{page}"
+    );
+    assert!(
+        page.contains(&format!("T-9  desk    {said} (9 times, until T-1)")),
+        "{page}"
+    );
+    assert_eq!(page.matches(said).count(), 2, "{page}");
 }

@@ -13,7 +13,6 @@ use crate::app::{App, ConnectionState};
 use crate::drive::{ControlHolder, DriveState, KeyReleases};
 use crate::screen::layout::{self, DriveAreas};
 use crate::screen::theme::{MOVES, Theme};
-use crate::text::end_text;
 use crate::text::{ago, fit, named, short, worded};
 
 pub(super) fn render(frame: &mut Frame<'_>, body: Rect, app: &App) {
@@ -126,7 +125,7 @@ pub(super) fn facts<'a>(app: &App, width: usize, lines: usize) -> Vec<Line<'a>> 
     let ran = link
         .and_then(|link| link.ran.as_ref())
         .map_or_else(nothing, |ran| {
-            let (end, exec, then) = (end_text(ran.end), short(ran.exec), ago(ran.at, app.now));
+            let (end, exec, then) = (ran.end_text(), short(ran.exec), ago(ran.at, app.now));
             format!("{} {end}, {exec}, {then} ago", ran.command)
         });
     let is_old = if is_known {

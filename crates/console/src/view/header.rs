@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use p2p_shared::text::Escaped;
 use ratatui::Frame;
 use ratatui::layout::Rect;
 use ratatui::style::Style;
@@ -51,44 +50,52 @@ fn stop_failed(frame: &mut Frame<'_>, area: Rect, app: &App, theme: Theme) {
     let width = usize::from(area.width);
     let name = app.link().map_or("", |link| link.info.name.as_str());
     let fill = |text: String| format!("{text:width$}");
+    let failed = app
+        .link()
+        .map(|link| (failure(link, width), what_next(link, app.now, width)));
+    let (why, second) = failed.unwrap_or_default();
     let first = format!(
         " ‼ STOP FAILED: {} may still move",
         fit(name, width.saturating_sub(40))
     );
-    let second = app
-        .link()
-        .map_or(String::new(), |link| failed(link, app.now, width));
+    let room = width.saturating_sub(first.width());
+    let first = match why {
+        why if !why.is_empty() && room > LEAST_WHY => first + &fit(&format!(": {why}"), room),
+        _ => first,
+    };
     let lines: Vec<Line<'_>> = [first, second]
         .map(|text| Line::styled(fill(fit(&text, width)), theme.alarm()))
         .into();
     frame.render_widget(Paragraph::new(lines), area);
 }
 
-/// Says how often the stop has failed, how, and when it is tried again. Without room for all, the advice is more
-/// important than the reason.
-fn failed(link: &FleetLink, now: Instant, width: usize) -> String {
+/// Least columns for the reason of a failure.
+const LEAST_WHY: usize = 8;
+
+/// How the stop has failed, and what it said.
+fn failure(link: &FleetLink, width: usize) -> String {
+    let said = link.info.stop_failure.as_ref();
+    let said = said.map(|failure| fit(failure.said.raw(), width));
+    let said = said.filter(|said| !said.is_empty());
+    let why: Vec<String> = link.failed_stop().into_iter().chain(said).collect();
+    why.join(": ")
+}
+
+/// Says how often the stop has failed, when it is tried again, and what to do, as far as there is room.
+fn what_next(link: &FleetLink, now: Instant, width: usize) -> String {
     let failure = link.info.stop_failure.as_ref();
     let tries = failure.map_or(3, |failure| failure.tries.max(3));
-    let first = format!(" its stop failed {tries} times");
     let next = link.next_stop.map(|at| at.saturating_duration_since(now));
-    let mut last = match next.map(|next| next.as_secs_f64().ceil()) {
+    let mut text = format!(" its stop failed {tries} times");
+    text += &match next.map(|next| next.as_secs_f64().ceil()) {
         Some(secs) if secs > 0.0 => format!(". Next try in {secs:.0} s; [Space] now"),
         _ => ". [Space] tries again".to_owned(),
     };
     let advice = "; else cut its power";
-    if first.width() + last.width() + advice.width() <= width {
-        last += advice;
+    if text.width() + advice.width() <= width {
+        text += advice;
     }
-    let end = link.failed_stop().map(crate::text::end_text);
-    let said = failure.map(|failure| Escaped(failure.said.raw()).to_string());
-    let said = said.filter(|said| !said.is_empty());
-    let why: Vec<String> = end.into_iter().chain(said).collect();
-    let room = width.saturating_sub(first.width() + last.width() + 2);
-    let why = match why.join(": ") {
-        why if !why.is_empty() && room >= 6 => format!(": {}", fit(&why, room)),
-        _ => String::new(),
-    };
-    format!("{first}{why}{last}")
+    text
 }
 
 fn screens<'a>(app: &App, theme: Theme, width: usize) -> Line<'a> {

@@ -47,7 +47,9 @@ pub(super) fn render_palette(frame: &mut Frame<'_>, area: Rect, app: &App, shown
     let first = selected.saturating_sub(rows - 1);
     let lines = shown.iter().zip(0..).skip(first).take(rows);
     let lines = lines.map(|(binding, place)| {
-        let text = format!(" {} {}", cell(binding.label, 10), binding.help);
+        let screen = app.screen_of(binding);
+        let screen = screen.map_or(String::new(), |screen| format!("{}: ", screen.name()));
+        let text = format!(" {} {screen}{}", cell(binding.label, 10), binding.help);
         match place == selected {
             true => Line::styled(cell(&text, width), theme.selected()),
             false => Line::from(fit(&text, width)),

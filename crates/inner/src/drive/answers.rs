@@ -9,6 +9,7 @@ use p2p_shared::timing::millis;
 use tokio::sync::oneshot;
 
 use super::Drive;
+use crate::clock;
 use crate::motion::{MotionOrigin, StopResult};
 use crate::ring;
 use crate::run::{Run, stop_failed};
@@ -102,6 +103,8 @@ impl Drive {
     }
 
     fn tell(&self, event: MotionEvent) {
+        let clock_ms = clock::now_ms();
+        self.reporter.urgent(InnerToRouter::Clock { clock_ms });
         self.reporter.urgent(InnerToRouter::Motion(event));
     }
 

@@ -38,10 +38,6 @@ impl StopRetries {
         }
     }
 
-    pub(crate) fn failures(&self) -> u32 {
-        self.failures
-    }
-
     /// Returns true if the stop command counts as failed.
     pub(crate) fn have_failed(&self) -> bool {
         self.failures >= STOP_TRIES

@@ -382,6 +382,7 @@ fn a_stop_that_has_failed_is_tried_again_until_it_succeeds_though_nobody_asks() 
         let failed = |again| effects.contains(&MotionEffect::StopFailed { again });
         assert_eq!((failed(false), failed(true)), (missed == 3, missed > 3));
         assert_eq!(motion.tries_by_itself(), missed >= 3);
+        assert_eq!(motion.failures().0, missed);
         let next = motion.next().unwrap();
         pauses.push((next - at).as_millis());
         at = next;
@@ -406,7 +407,7 @@ fn a_stop_that_fails_where_nothing_can_move_is_tried_again_only_when_somebody_as
     let mut motion = Motion::new(RULES);
     motion.has_no_motions();
     let (mut at, mut cause) = (ms(0), Cause::Beginning);
-    for _ in 0..2 {
+    for asked in 1..=2 {
         let mut effects = motion.on(at, MotionInput::Stop(cause));
         for _ in 0..3 {
             assert!(!motion.tries_by_itself());
@@ -420,6 +421,8 @@ fn a_stop_that_fails_where_nothing_can_move_is_tried_again_only_when_somebody_as
         // Whoever asks is told.
         assert_eq!(effects, [MotionEffect::StopFailed { again: false }]);
         assert!(motion.has_failed());
+        // Who asks once more does not begin the count anew.
+        assert_eq!(motion.failures().0, 3 * asked);
         assert_eq!(motion.next(), None);
         // The inner's end is a reason all the same.
         assert_eq!(motion.guard(), Some(Duration::MAX));
@@ -428,6 +431,7 @@ fn a_stop_that_fails_where_nothing_can_move_is_tried_again_only_when_somebody_as
     let token = stop_of(&motion.on(at, MotionInput::Stop(cause))).unwrap();
     let stands = motion.on(at, MotionInput::StopEnded { token, ok: true });
     assert_eq!(stands, [MotionEffect::Stands]);
+    assert_eq!(motion.failures(), (0, None));
     // Once it has moved, it may move.
     assert!(start_of(&motion.on(ms(9000), press(1, 9000))).is_some());
     let mut effects = motion.on(ms(9100), MotionInput::Stop(cause));

@@ -112,6 +112,7 @@ mod tests {
                 .unwrap(),
             deadline_ms: u64::MAX,
             remote_addr: "192.0.2.1".into(),
+            by: None,
             stdin_bytes: 0,
             for_ms: None,
         }

@@ -15,7 +15,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use p2p_shared::protocol::{ControlInfo, ControlRequest, Driver, PressId, SessionId};
+use p2p_shared::protocol::{ControlEnd, ControlInfo, ControlRequest, Driver, PressId, SessionId};
 use p2p_shared::timing;
 
 /// Time that a holder has to answer a request.
@@ -49,6 +49,8 @@ impl Epochs {
 pub(crate) struct Control {
     holder: Option<Holder>,
     request: Option<Request>,
+    /// Why the last holder has control no more, while nobody has it.
+    ended: Option<ControlEnd>,
     /// Latest press that counted, of any driver.
     latest: Option<PressId>,
 }
@@ -78,7 +80,7 @@ pub(crate) enum Event {
     /// The request of this driver has failed.
     Declined { driver: Driver, why: Declined },
     /// This driver has control no longer; the car is to be stopped.
-    Released { driver: Driver, why: Released },
+    Released { driver: Driver, why: ControlEnd },
 }
 
 /// The way in which a driver got control.
@@ -97,18 +99,6 @@ pub(crate) enum Declined {
     Gone,
     /// Another session has seized control meanwhile.
     Seized,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Released {
-    Given,
-    Idle,
-    /// A press was neither renewed nor released.
-    Silence,
-    /// The driver's connection is gone.
-    Gone,
-    /// The router goes down.
-    Closing,
 }
 
 /// The reason for which a request or a press is refused. Its text is the sentence for the driver.
@@ -151,6 +141,7 @@ impl Control {
             }),
             epoch: self.holder.as_ref().map_or(0, |holder| holder.epoch),
             recording: None,
+            ended: self.ended,
         }
     }
 
@@ -183,7 +174,7 @@ impl Control {
             }
             ControlRequest::Release => {
                 self.held_by(who.session)?;
-                Ok(self.give_back(Released::Given, epochs, now))
+                Ok(self.give_back(ControlEnd::Given, epochs, now))
             }
         }
     }
@@ -201,7 +192,7 @@ impl Control {
             events.extend(self.decline(Declined::Gone));
         }
         if self.held_by(session).is_ok() {
-            events.extend(self.give_back(Released::Gone, epochs, now));
+            events.extend(self.give_back(ControlEnd::Gone, epochs, now));
         }
         events
     }
@@ -209,7 +200,7 @@ impl Control {
     /// Takes control from everyone.
     pub(crate) fn close(&mut self) -> Vec<Event> {
         let mut events = Vec::from_iter(self.decline(Declined::Denied));
-        events.extend(self.end_hold(Released::Closing));
+        events.extend(self.end_hold(ControlEnd::Closing));
         events
     }
 
@@ -228,11 +219,11 @@ impl Control {
     }
 
     /// The moment at which the holder loses control without a sign of life, and the reason.
-    fn held_until(&self) -> Option<(Instant, Released)> {
+    fn held_until(&self) -> Option<(Instant, ControlEnd)> {
         let holder = self.holder.as_ref()?;
         Some(match holder.held {
-            Some(_) => (holder.used + SILENCE, Released::Silence),
-            None => (holder.used + IDLE, Released::Idle),
+            Some(_) => (holder.used + SILENCE, ControlEnd::Silence),
+            None => (holder.used + IDLE, ControlEnd::Idle),
         })
     }
 
@@ -330,7 +321,7 @@ impl Control {
     }
 
     /// Takes control from its holder, and gives it to the one who asks for it, if there is one.
-    fn give_back(&mut self, why: Released, epochs: &Epochs, now: Instant) -> Vec<Event> {
+    fn give_back(&mut self, why: ControlEnd, epochs: &Epochs, now: Instant) -> Vec<Event> {
         let mut events = Vec::from_iter(self.end_hold(why));
         if let Some(Request { driver, .. }) = self.request.take() {
             events.push(self.give(driver, Taken::Free, epochs, now));
@@ -345,12 +336,14 @@ impl Control {
     }
 
     /// Ends the control of its holder, if there is one.
-    fn end_hold(&mut self, why: Released) -> Option<Event> {
+    fn end_hold(&mut self, why: ControlEnd) -> Option<Event> {
         let driver = self.holder.take()?.driver;
+        self.ended = Some(why);
         Some(Event::Released { driver, why })
     }
 
     fn give(&mut self, driver: Driver, how: Taken, epochs: &Epochs, now: Instant) -> Event {
+        self.ended = None;
         self.holder = Some(Holder {
             driver: driver.clone(),
             epoch: epochs.next(),

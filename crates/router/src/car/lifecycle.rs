@@ -195,20 +195,21 @@ impl Car {
     /// Tells consoles what moves: no screen may go on saying what is no longer so.
     pub(super) fn tell_what_moves(&self, state: &State) {
         if state.moving.is_none() || !state.stop_failed {
-            self.publish_motion(state, MotionEvent::Stands);
+            self.publish_motion(state, MotionEvent::Stands, None);
         }
         if let Some(moving) = state.moving.clone() {
-            self.publish_motion(state, MotionEvent::Started(moving));
+            self.publish_motion(state, MotionEvent::Started(moving), None);
         }
         if state.stop_failed {
-            self.publish_motion(state, MotionEvent::StopFailed);
+            self.publish_motion(state, MotionEvent::StopFailed, None);
         }
     }
 
-    fn publish_motion(&self, state: &State, event: MotionEvent) {
+    fn publish_motion(&self, state: &State, event: MotionEvent, clock_ms: Option<u64>) {
         self.publish(state, || FeedEvent::Motion {
             service_port: self.port,
             event,
+            clock_ms,
         });
     }
 
@@ -260,7 +261,13 @@ impl LinkObserver for Arc<Car> {
         });
     }
 
-    fn on_motion(&self, link: LinkId, mut event: MotionEvent, is_shown: bool) {
+    fn on_motion(
+        &self,
+        link: LinkId,
+        mut event: MotionEvent,
+        clock_ms: Option<u64>,
+        is_shown: bool,
+    ) {
         let mut state = self.state.lock();
         if !state.is_current(link) {
             return;
@@ -283,7 +290,7 @@ impl LinkObserver for Arc<Car> {
         }
         // A press is the newest only once, so that what became of it is shown at once.
         if is_shown || before.2 != state.over {
-            self.publish_motion(&state, event);
+            self.publish_motion(&state, event, clock_ms);
         } else if before != state.seen() && state.untold.is_none() {
             state.untold = Some(timing::now() + limits::MOTION_TOLD);
             self.services.changed.notify_one();

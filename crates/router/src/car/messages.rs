@@ -1,10 +1,10 @@
 //! Sentences about driving, for drivers and for the log of the car.
 
 use p2p_shared::names::{CommandName, LinkName};
-use p2p_shared::protocol::{RefusedReason, StopCause};
+use p2p_shared::protocol::{ControlEnd, RefusedReason, StopCause};
 
 use crate::car::Refused;
-use crate::car::control::{ControlError, Event, Released};
+use crate::car::control::{ControlError, Event};
 
 impl Refused {
     pub(crate) fn new(reason: RefusedReason, message: impl Into<String>) -> Self {
@@ -66,11 +66,11 @@ pub(super) fn stop_before(event: &Event) -> Option<(String, StopCause)> {
         )),
         Event::Released { driver, why } => {
             let by = match why {
-                Released::Given => format!("{}, giving control back", driver.name),
-                Released::Idle => format!("{}, idle", driver.name),
-                Released::Silence => format!("{}, silent with a key held", driver.name),
-                Released::Gone => format!("{}, gone", driver.name),
-                Released::Closing => "the router, going down".to_owned(),
+                ControlEnd::Given => format!("{}, giving control back", driver.name),
+                ControlEnd::Idle => format!("{}, idle", driver.name),
+                ControlEnd::Silence => format!("{}, silent with a key held", driver.name),
+                ControlEnd::Gone => format!("{}, gone", driver.name),
+                ControlEnd::Closing => "the router, going down".to_owned(),
             };
             Some((by, StopCause::Asked))
         }

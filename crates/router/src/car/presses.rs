@@ -2,13 +2,13 @@
 //! reports.
 
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use p2p_shared::bounded::{Arguments, Text};
 use p2p_shared::names::{CommandName, RunId};
 use p2p_shared::protocol::{
-    ActiveMotion, MotionEvent, PressId, RouterToInner, RunSource, SessionId,
+    ActiveMotion, MotionEvent, PressId, RouterToInner, RunSource, SessionId, StopFailure,
 };
 use p2p_shared::timing;
 
@@ -169,9 +169,23 @@ impl State {
                 (self.stop_failed, self.stop_failure) = (false, None);
             }
             MotionEvent::StopFailed => self.stop_failed = true,
-            MotionEvent::Stopped { failure, .. } => self.stop_failure.clone_from(failure),
+            MotionEvent::Stopped { failure, .. } => {
+                self.stop_failure = failure.clone().map(|failure| (failure, timing::now()));
+            }
             MotionEvent::Over { .. } => {}
         }
+    }
+
+    /// The newest failure of the stop command, with what is left by now of the time until the next try.
+    pub(super) fn stop_failure_of(&self, now: Instant) -> Option<StopFailure> {
+        let (failure, told) = self.stop_failure.as_ref()?;
+        let past_ms = timing::millis(now.saturating_duration_since(*told));
+        let again_ms = failure.again_ms.map(|ms| ms.saturating_sub(past_ms));
+        let failure = failure.clone();
+        Some(StopFailure {
+            again_ms,
+            ..failure
+        })
     }
 
     /// Ends the records of all presses: nobody will report what becomes of them.

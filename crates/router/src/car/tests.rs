@@ -94,14 +94,14 @@ async fn what_a_replaced_link_reports_and_its_end_count_for_nothing() {
     let new = claim(&registry, &hello(car.port, 2, "car")).unwrap();
     assert!(!new.is_new && Arc::ptr_eq(&new.car, &car));
     let _viewer = car.camera.watch();
-    car.on_motion(old.link.id(), MotionEvent::StopFailed, true);
+    car.on_motion(old.link.id(), MotionEvent::StopFailed, None, true);
     let why = "why".into();
     car.on_camera(old.link.id(), CameraState::Failed { why });
     assert!(!car.link_down(old.link.id(), "lost"));
     assert_eq!(*car.camera.status().borrow(), Status::Starting);
     let seen = links(&mut registry.subscribe(PortRange::ALL));
     assert!(seen[0].is_up && !seen[0].stop_failed);
-    car.on_motion(new.link.id(), MotionEvent::StopFailed, true);
+    car.on_motion(new.link.id(), MotionEvent::StopFailed, None, true);
     assert!(links(&mut registry.subscribe(PortRange::ALL))[0].stop_failed);
     assert!(car.link_down(new.link.id(), "lost"));
     assert_eq!(*car.camera.status().borrow(), Status::Away);
@@ -165,7 +165,7 @@ async fn of_too_many_motion_events_what_becomes_of_the_newest_press_is_shown_onc
         // Another press is nobody's.
         let other = PressId { number: 7, ..press };
         for event in [outcome(other), outcome(press), outcome(press)] {
-            car.on_motion(granted.link.id(), event, false);
+            car.on_motion(granted.link.id(), event, None, false);
         }
         let FeedEvent::Motion { event, .. } = &*events.try_recv().unwrap() else {
             panic!("no motion event");
@@ -531,7 +531,7 @@ async fn what_a_car_reports_is_logged_with_its_key() {
     let noted = keys.0.clone();
     tracing::subscriber::with_default(keys, || {
         for event in [MotionEvent::Stands, MotionEvent::StopFailed] {
-            car.on_motion(link.id(), event, true);
+            car.on_motion(link.id(), event, None, true);
         }
     });
     assert_eq!(*noted.lock(), ["bob", "bob"]);

@@ -412,6 +412,7 @@ mod tests {
                 9000,
             )),
             epoch: 0,
+            ended: None,
         };
         assert_eq!(
             json(RouterToPage::Control(control)),

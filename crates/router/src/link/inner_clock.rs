@@ -4,6 +4,9 @@ use std::time::{Duration, Instant};
 
 use p2p_shared::timing;
 
+/// Greatest age of a clock that came with the message after it.
+const TOGETHER: Duration = Duration::from_millis(50);
+
 /// An inner's clock as it was last reported: a lower bound, since the report took a while to come. So
 /// a deadline may come too early on a slow link, and never too late.
 #[derive(Debug)]
@@ -19,6 +22,12 @@ impl InnerClock {
             said: Duration::from_millis(clock_ms),
             heard: timing::now(),
         }
+    }
+
+    /// The reading in milliseconds that came just before this message; `None`: an inner that sends none with it.
+    pub(super) fn just_said(&self, now: Instant) -> Option<u64> {
+        let age = now.saturating_duration_since(self.heard);
+        (age <= TOGETHER).then(|| timing::millis(self.said))
     }
 
     /// Returns true if the inner would refuse motion with this tick as too old: the inner's clock

@@ -371,6 +371,7 @@ impl<O: LinkObserver> LinkTask<O> {
             arguments: new.arguments,
             deadline_ms,
             remote_addr: Text::new(address_text::of_ip(new.from.ip())),
+            by: (!new.key.raw().is_empty()).then_some(new.key),
             stdin_bytes: match kind {
                 RunKind::Stop => 0,
                 RunKind::Motion { .. } | RunKind::Plain => new.stdin.len() as u64,
@@ -467,7 +468,8 @@ impl<O: LinkObserver> LinkTask<O> {
                 // A link is not ended for them: whoever may stop a car can cause thousands.
                 let most = limits::MOTION_EVENTS_A_SECOND;
                 let is_shown = self.motion_events.take(most, timing::now());
-                self.observer.on_motion(self.handle.id(), event, is_shown);
+                let clock_ms = self.clock.just_said(timing::now());
+                (self.observer).on_motion(self.handle.id(), event, clock_ms, is_shown);
             }
             InnerToRouter::Camera(state) => self.observer.on_camera(self.handle.id(), state),
             InnerToRouter::Draining => self.on_draining()?,

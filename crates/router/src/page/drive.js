@@ -13,6 +13,7 @@ const PULSE = 250; // long enough to see the car move
 const WAIT = 500; // longest wait of a press for control and for the car's clock
 const PAST = 60_000; // time of the car's past that is asked for
 const PROBE = 250; // pause between two measurements of the round trip
+const DRIFT = 1e4; // clocks of machines differ by less than 1 in so many
 const TICK_FRESH = 1000; // an older tick is no proof that the car gets our messages
 const SILENT_KEY = 5000; // a key that never repeated is released by then
 const SILENCE = 200; // least time after which a key whose repeats stop is released
@@ -148,7 +149,11 @@ const messages = {
   },
   asked: (s, asked) => (s.asked = asked),
   gone: s => (s.car = s.tick = s.moving = null),
-  tick: (s, ms) => Object.assign(s, { tick: { ms, at: s.now }, silentSince: null }),
+  tick(s, ms) {
+    // Of all ticks the one with the shortest way tells: a frozen router passes on late what it held up. Clocks drift.
+    const before = s.tick ? s.behind + (s.now - s.tick.at) / DRIFT : s.behind ?? Infinity;
+    Object.assign(s, { tick: { ms, at: s.now }, behind: Math.min(before, s.now - ms), silentSince: null });
+  },
   rtt: (s, us) => Object.assign(s, { carRtt: us / 1000, silentSince: null }),
   silent: (s, ms) => (s.silentSince = s.now - ms),
   hop: (s, us) => (s.hopRtt = us / 1000),
@@ -228,7 +233,7 @@ function setCar(s, car) {
   s.carRtt = car?.rtts_us.length ? car.rtts_us.at(-1) / 1000 : null;
   // When it began is not said.
   Object.assign(s, { moving: car?.moving ?? null, movingSince: null });
-  s.tick = null;
+  s.tick = s.behind = null;
   s.silentSince = car?.silent_ms ? s.now - car.silent_ms : null;
   setControl(s, car?.control ?? null);
 }
@@ -420,7 +425,7 @@ function ended(s, say, latch, out) {
 }
 
 /** The time that has gone by since the car's clock was at `ms`. */
-const since = (s, ms) => (s.tick && ms !== undefined ? Math.max(0, s.tick.ms - ms + s.now - s.tick.at) : 0);
+export const since = (s, ms) => (s.behind !== null && ms !== undefined ? Math.max(0, s.now - ms - s.behind) : 0);
 
 /** Stops and disarms. */
 function fail(s, sentence, out) {

@@ -16,7 +16,7 @@ export const start = now => ({
   car: null, // LinkInfo of the router, with `since` and `why`
   requestUntil: null,
   moving: null, movingSince: null, asked: null, ran: null, // `asked`: who asked for the motion of a run
-  heard: now, silentSince: null, tick: null, rtt: null, hopRtt: null, carRtt: null, probe: null, probed: -Infinity, probes: 0,
+  heard: now, silentSince: null, tick: null, behind: null, rtt: null, hopRtt: null, carRtt: null, probe: null, probed: -Infinity, probes: 0,
   healthySince: null, visible: true, watched: false,
   videoAge: null, // age of the picture that the driver sees; null: no picture
   latch: null, // stopped, failsafe or plain: nothing moves before control is taken anew

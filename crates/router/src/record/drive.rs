@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use p2p_shared::car_clock::CarClock;
 use p2p_shared::protocol::{ControlInfo, FeedEvent, LinkInfo, MotionEvent, Picture, SessionId};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::car_clock::CarClock;
 use super::file::{Entry, NoMore, Over, RecordingFile, Recordings};
 use super::message::{Body, Level, bodies};
 use crate::context::Context;
@@ -153,6 +153,9 @@ impl Drive {
                         clock_ms: Some(ms), ..
                     },
                 ..
+            }
+            | FeedEvent::Motion {
+                clock_ms: Some(ms), ..
             } => self.clock.here(*ms, heard_ns),
             _ => heard_ns,
         };

@@ -264,7 +264,7 @@ impl Operator {
                     socket.push(&control(ControlRequest::Release))?;
                     continue;
                 }
-                DriveOrder::Report(_) => continue,
+                DriveOrder::Report(_) | DriveOrder::LatchEnded(_) => continue,
                 DriveOrder::Press(press, direction) => {
                     let may_drive = self.view.may_drive();
                     self.world.presses.pressed(press, may_drive, self.number);

@@ -378,6 +378,9 @@ pub enum FeedEvent {
     Motion {
         service_port: u16,
         event: MotionEvent,
+        /// Time of the report on the car's clock; `None`: the router says again what it knows.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        clock_ms: Option<u64>,
     },
 }
 

@@ -78,6 +78,9 @@ pub struct ControlInfo {
     /// Recording of the car; `None`: its router makes none, or is older.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recording: Option<RecordingInfo>,
+    /// Why the last driver has control no more; `None`: a driver has control, or none has had it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<ControlEnd>,
 }
 
 /// Recording of a car at its router.
@@ -101,6 +104,22 @@ impl ControlInfo {
         let recording = self.recording.as_ref();
         recording.is_some_and(|recording| recording.file.is_some())
     }
+}
+
+/// Reason why a driver has control no more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ControlEnd {
+    /// The driver gave it back.
+    Given,
+    /// The driver pressed nothing for a minute.
+    Idle,
+    /// A press was neither renewed nor released.
+    Silence,
+    /// The driver's connection is gone.
+    Gone,
+    /// The router goes down.
+    Closing,
 }
 
 /// Session that drives, or asks to.

@@ -18,8 +18,9 @@
 //!          ├───────────────────────────────────▶│
 //!          │                    Window | Cancel │   the caller reads on, or has gone away
 //!          │◀───────────────────────────────────┤
-//!          │  Clock                             │   after each ping: the inner's own clock, in
-//!          ├───────────────────────────────────▶│   which deadlines are given
+//!          │  Clock                             │   after each ping, and before each report of
+//!          ├───────────────────────────────────▶│   motion: the inner's own clock, in which
+//!          │                                    │   deadlines are given
 //!          │                     Video          │   somebody watches the camera: its pictures
 //!          │◀───────────────────────────────────┤   go over a connection of their own (`media`)
 //!          │  Camera                            │   why there are none
@@ -51,7 +52,7 @@ pub enum InnerToRouter {
     /// First message: the inner's identity and the service port that it asks for.
     Hello(LinkHello),
     /// Time on the inner's clock. The clock goes on while the machine sleeps; its zero means
-    /// nothing. Sent after each ping of the router.
+    /// nothing. Sent after each ping of the router, and before each report about motion: the time of the report.
     Clock { clock_ms: u64 },
     /// The run's process exists.
     Started { run: RunId },

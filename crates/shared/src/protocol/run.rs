@@ -46,12 +46,23 @@ pub struct RunRequest {
     pub deadline_ms: u64,
     /// Address of the caller, for the log and for `P2P_REMOTE_ADDR`.
     pub remote_addr: Text,
+    /// Name of the caller's key, if it has one: for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<Text>,
     /// Bytes of [`Stdin`](super::RouterToInner::Stdin) that were sent for this run.
     pub stdin_bytes: u64,
     /// Duration of the motion in milliseconds, if the caller gave one. The run is over when the
     /// stop has ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub for_ms: Option<u64>,
+}
+
+impl RunRequest {
+    /// Who asked for the run: the caller's key, else the caller's address.
+    #[must_use]
+    pub fn who(&self) -> &Text {
+        self.by.as_ref().unwrap_or(&self.remote_addr)
+    }
 }
 
 /// Reason why a run did not begin.

@@ -9,12 +9,12 @@ use p2p_shared::codec::{decode, encode};
 use p2p_shared::key::Role;
 use p2p_shared::names::{Argument, InstanceId, RunId};
 use p2p_shared::protocol::{
-    ActiveMotion, CameraState, CommandInfo, ConsoleToRouter, ControlInfo, ControlRequest,
-    DriveCommand, Driver, End, FeedEvent, InnerToRouter, LinkHello, LinkInfo, MediaTicket,
-    MediaToRouter, MotionEvent, MotionInfo, MotionRefusal, Outcome, OutputPiece, PastSource,
-    PressId, RecordingInfo, Refusal, RefusedReason, Rejection, RouterToConsole, RouterToInner,
-    RouterToMedia, RunInfo, RunReport, RunRequest, RunResult, RunSource, SendEvent, SessionId,
-    StopCause, StopFailure,
+    ActiveMotion, CameraState, CommandInfo, ConsoleToRouter, ControlEnd, ControlInfo,
+    ControlRequest, DriveCommand, Driver, End, FeedEvent, InnerToRouter, LinkHello, LinkInfo,
+    MediaTicket, MediaToRouter, MotionEvent, MotionInfo, MotionRefusal, Outcome, OutputPiece,
+    PastSource, PressId, RecordingInfo, Refusal, RefusedReason, Rejection, RouterToConsole,
+    RouterToInner, RouterToMedia, RunInfo, RunReport, RunRequest, RunResult, RunSource, SendEvent,
+    SessionId, StopCause, StopFailure,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -176,6 +176,7 @@ fn to_inner() -> Vec<RouterToInner> {
                 .unwrap(),
             deadline_ms: 1_005_000,
             remote_addr: "192.0.2.1".into(),
+            by: None,
             stdin_bytes: 3,
             for_ms: None,
         }),
@@ -370,6 +371,7 @@ fn control() -> ControlInfo {
         driver: Some(driver.clone()),
         request: Some((driver, 10_000)),
         epoch: 2,
+        ended: None,
     }
 }
 
@@ -470,6 +472,7 @@ fn to_console() -> Vec<RouterToConsole> {
         Feed(FeedEvent::Motion {
             service_port,
             event: MotionEvent::Stands,
+            clock_ms: None,
         }),
     ];
     for reason in [
@@ -607,7 +610,25 @@ fn later() -> String {
             &[RouterToConsole::Feed(FeedEvent::Motion {
                 service_port: 9000,
                 event: over(Some("boss".into())),
+                clock_ms: None,
             })],
+        )
+        + &lines(
+            "router→console",
+            &[
+                RouterToConsole::Feed(FeedEvent::Motion {
+                    service_port: 9000,
+                    event: MotionEvent::Stands,
+                    clock_ms: Some(123_456),
+                }),
+                RouterToConsole::Feed(FeedEvent::Control {
+                    service_port: 9000,
+                    control: ControlInfo {
+                        ended: Some(ControlEnd::Silence),
+                        ..ControlInfo::default()
+                    },
+                }),
+            ],
         )
         + &past()
 }

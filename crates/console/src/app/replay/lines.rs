@@ -159,6 +159,7 @@ impl Reader<'_> {
             PastEvent::Motion(event) => Change::Feed(FeedEvent::Motion {
                 service_port,
                 event,
+                clock_ms: None,
             }),
             PastEvent::LinkUp { .. } => Change::Feed(FeedEvent::Link(Box::new(car.info.clone()))),
             PastEvent::LinkLost { why } => Change::Feed(FeedEvent::LinkDown { service_port, why }),
@@ -255,7 +256,7 @@ fn change(car: &LinkInfo, line: &Fields) -> Option<(Change, Option<String>)> {
         "motion refused" => format!("key press refused: {}", field("why")),
         "stop" => format!("a stop was asked for{by}"),
         "control taken" => format!("{driver} took control ({})", field("how")),
-        "control released" => format!("{driver} gave control back ({})", field("why")),
+        "control released" => format!("{driver} has control no more ({})", field("why")),
         "control requested" => format!("{} asks for control", field("by")),
         up if up.starts_with("link up") => "link up".to_owned(),
         // Its words are those of the live screens.
@@ -279,6 +280,7 @@ fn change(car: &LinkInfo, line: &Fields) -> Option<(Change, Option<String>)> {
         _ => Change::Feed(FeedEvent::Motion {
             service_port,
             event: motion(line)?,
+            clock_ms: None,
         }),
     };
     Some((change, Some(said).filter(|said| !said.is_empty())))

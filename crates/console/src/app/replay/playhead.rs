@@ -9,8 +9,8 @@ use super::recording::{Change, PastCar, PastEvent, Recording};
 use crate::app::contact::Contact;
 use crate::app::fleet::{Fleet, FleetLink, before};
 use crate::app::log_lines::control_change;
-use crate::app::timeline::Timeline;
-use crate::app::watched_timeline::{glyph, signs};
+use crate::app::timeline::{Timeline, glyph};
+use crate::app::watched_timeline::signs;
 use crate::text::{outcome, source_word};
 
 impl Recording {
@@ -175,7 +175,7 @@ impl Playhead {
             _ => {}
         }
         let link = self.link()?;
-        link.on_motion(event, at);
+        link.on_motion(event, None, at);
         link.timeline.events().next().map(|(_, said)| said.clone())
     }
 }

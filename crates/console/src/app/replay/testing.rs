@@ -6,8 +6,8 @@ use std::io::Cursor;
 use mcap::WriteOptions;
 use mcap::records::MessageHeader;
 use p2p_shared::protocol::{
-    ActiveMotion, ControlInfo, Driver, End, FeedEvent, MotionEvent, PressId, RunSource, SessionId,
-    StopCause,
+    ActiveMotion, ControlEnd, ControlInfo, Driver, End, FeedEvent, MotionEvent, PressId, RunSource,
+    SessionId, StopCause,
 };
 
 use crate::testing::{link, open_run};
@@ -83,6 +83,7 @@ fn events() -> Vec<(u64, FeedEvent)> {
         service_port,
         control: ControlInfo {
             recording: None,
+            ended: Option::is_none(&driver).then_some(ControlEnd::Given),
             driver,
             request: None,
             epoch: 3,
@@ -91,6 +92,7 @@ fn events() -> Vec<(u64, FeedEvent)> {
     let motion = |event| FeedEvent::Motion {
         service_port,
         event,
+        clock_ms: None,
     };
     let press = |number| PressId { epoch: 3, number };
     let pressed = |number, command: &str| {

@@ -46,7 +46,7 @@ fn a_recording_tells_each_stop_at_its_time() {
         (15_550, "no answer"),
         (17_010, "stop: exit 0, 3 ms (the lease ran out)"),
         (17_012, "stands"),
-        (20_000, "control: anna gave it back"),
+        (20_000, "control: anna gave control back"),
         (25_000, "3 messages are missing: the disk was too slow  "),
         (30_000, "link down: silent for 6 s"),
     ];

@@ -83,3 +83,67 @@ fn an_answer_that_has_nothing_to_tell_is_one() {
     bench.pass(5_000);
     assert_eq!(questions(&mut bench), []);
 }
+
+/// An inner that was killed while its car moved tells what it had written down, once it is back.
+#[test]
+fn what_the_console_has_seen_is_told_once_and_in_order_with_what_it_has_not() {
+    let (mut bench, request) = asking();
+    let now = "{\"id\":1,\"clock_ms\":9,\"at_ms\":9,\"event\":\"now\"}\n";
+    answer(&mut bench, request, now);
+    bench.pass(3_000);
+    let begun_ms = bench.clock_ms();
+    let begun = MotionEvent::Started(ActiveMotion {
+        run: RunId::from_number(77),
+        command: "forward".parse().unwrap(),
+        press: None,
+    });
+    // The news took a while; the clock that came after it did not.
+    bench.now += Duration::from_millis(15);
+    bench.motion_at(begun, Some(begun_ms));
+    bench.pass(100);
+    bench.control(Some(bob()), None);
+    bench.feed(FeedEvent::LinkDown {
+        service_port: PORT,
+        why: "gone".into(),
+    });
+    bench.pass(2_000);
+    bench.feed(FeedEvent::Link(Box::new(cars().remove(0))));
+    bench.pass(20);
+    let asked = questions(&mut bench);
+    let [(request, _)] = asked[..] else {
+        panic!("{asked:?}");
+    };
+    let entry = |id: u64, clock_ms: u64, event: &str| {
+        format!("{{\"id\":{id},\"clock_ms\":{clock_ms},\"at_ms\":{clock_ms},\"event\":{event}}}\n")
+    };
+    let run = "000000000000004d";
+    let lines = entry(9, bench.clock_ms(), "\"now\"")
+        + &entry(
+            2,
+            begun_ms,
+            &format!(
+                "{{\"motion\":{{\"started\":{{\"run\":\"{run}\",\"command\":\"forward\",\"press\":null}}}}}}"
+            ),
+        )
+        + &entry(
+            3,
+            begun_ms + 300,
+            r#"{"guardian":{"cause":"the inner is gone","press":null,"run":null,"clock_ms":0,"has_stopped":true}}"#,
+        );
+    answer(&mut bench, request, &lines);
+    let events: Vec<_> = bench.app.link().unwrap().timeline.events().collect();
+    let told = |what: &str| events.iter().filter(|(_, it)| it == what).count();
+    let all: Vec<_> = events.iter().map(|(_, what)| what).collect();
+    assert_eq!(told("forward started"), 1, "{all:?}");
+    assert_eq!(
+        told("stops: by its guardian (the inner is gone)"),
+        1,
+        "{all:?}"
+    );
+    assert_eq!(
+        told("control: bob took it"),
+        1,
+        "the car does not know of it: {all:?}"
+    );
+    assert!(events.is_sorted_by(|a, b| a.0 >= b.0), "{all:?}");
+}

@@ -1,6 +1,9 @@
 //! What is said of the car: silence, stops, control, motion of others, a restart of the router.
 
+use p2p_shared::protocol::ControlEnd;
+
 use super::*;
+use crate::app::timeline::Sign;
 
 #[test]
 fn what_was_heard_half_a_second_ago_is_not_shown_as_if_it_were_so() {
@@ -144,6 +147,94 @@ fn control_that_changes_hands_is_told_with_the_name() {
     assert_eq!(notice(&bench), "bob gave control back");
     bench.control(Some(us()), None);
     assert_eq!(notice(&bench), "bob gave control back");
+}
+
+#[test]
+fn why_somebody_has_control_no_more_is_told_as_it_was() {
+    for (ended, said) in [
+        (ControlEnd::Given, "bob gave control back"),
+        (
+            ControlEnd::Silence,
+            "bob was silent with a key held: the router took control back",
+        ),
+        (
+            ControlEnd::Idle,
+            "bob pressed nothing for a minute: the router took control back",
+        ),
+        (
+            ControlEnd::Gone,
+            "bob is gone: the router took control back",
+        ),
+    ] {
+        let mut bench = Bench::with_car(SIZE);
+        bench.control(Some(bob()), None);
+        bench.feed(FeedEvent::Control {
+            service_port: PORT,
+            control: ControlInfo {
+                ended: Some(ended),
+                ..ControlInfo::default()
+            },
+        });
+        assert_eq!(notice(&bench), said);
+        let log = bench.app.log.shown().next().unwrap();
+        assert_eq!(log.result.as_ref().unwrap().why.raw(), said);
+    }
+}
+
+/// A router that was frozen passes all on at once when it goes on.
+#[test]
+fn what_a_frozen_router_held_up_is_dated_by_the_cars_clock_everywhere() {
+    let mut bench = Bench::driving(SIZE);
+    bench.pass(1000);
+    let (froze, froze_ms) = (bench.now, bench.clock_ms());
+    bench.now += Duration::from_secs(3);
+    let input_seen = bench.now;
+    bench.event(Event::Tick { input_seen });
+    // The car's lease ran out, and it stopped by itself.
+    let ms = |ms: u64| Some(froze_ms + ms);
+    let ticks = |bench: &mut Bench, from: u64, to: u64| {
+        for later in (from..to).step_by(100) {
+            bench.message(RouterToConsole::Tick {
+                service_port: PORT,
+                clock_ms: froze_ms + later,
+            });
+        }
+    };
+    // Ticks and reports go ways of their own: any of them may come first.
+    ticks(&mut bench, 0, 3000);
+    bench.motion_at(over(StopCause::Lease, None), ms(400));
+    let stopped = MotionEvent::Stopped {
+        cause: StopCause::Lease,
+        end: End::Exit(0),
+        exec_us: 10_000,
+        failure: None,
+    };
+    bench.motion_at(stopped, ms(450));
+    bench.motion_at(MotionEvent::Stands, ms(450));
+    let at = |after: u64| froze + Duration::from_millis(after);
+    let link = bench.app.link().unwrap();
+    let told: Vec<_> = (link.timeline.events())
+        .take(3)
+        .map(|(then, what)| (*then, what.as_str()))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            (at(450), "stands"),
+            (at(450), "stop: exit 0, 10 ms (the lease ran out)"),
+            (at(400), "stops: it heard nothing for 400 ms"),
+        ]
+    );
+    // 600 ms to connect, 1 s of driving.
+    assert!(notice(&bench).starts_with("the car stopped itself at 00:00:02.0:"));
+    let log: Vec<u64> = bench.app.log.shown().take(2).map(|run| run.at_ms).collect();
+    let clock = &bench.app.clock;
+    assert_eq!(log, [clock.unix_ms(at(450)), clock.unix_ms(at(400))]);
+    // Since then it stood, also while nobody knew.
+    let [_, car, _] = link.timeline.rows(at(500), bench.now, 50);
+    assert!(car.iter().all(|sign| *sign == Sign::Calm), "{car:?}");
+    let [_, car, _] = link.timeline.rows(at(0), at(400), 4);
+    assert_eq!(car[..3], [Sign::Active('▲'); 3]);
 }
 
 #[test]

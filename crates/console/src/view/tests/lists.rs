@@ -6,7 +6,7 @@ use crossterm::event::{
 
 use super::*;
 use crate::app::Event;
-use crate::keymap::{Action, BINDINGS};
+use crate::keymap::{Action, BINDINGS, Screen};
 
 #[test]
 fn a_motion_from_the_commands_asks_first_and_its_question_is_answered_by_y_alone() {
@@ -174,6 +174,11 @@ fn the_palette_finds_every_action_and_performs_it() {
     bench.letters("freeze");
     bench.key(KeyCode::Enter);
     assert!(bench.app.log.is_frozen() && bench.app.field.is_none());
+    // An action of another screen opens that.
+    bench.letters(":STOP ALL");
+    bench.key(KeyCode::Enter);
+    assert_eq!(bench.app.screen, Screen::Fleet);
+    assert!(bench.app.question.is_some());
     snapshots("palette", |size| {
         let mut bench = Bench::with_car(size);
         bench.letters(":control");

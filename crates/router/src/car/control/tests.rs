@@ -39,7 +39,7 @@ fn declined(n: u64, why: Declined) -> Event {
     Event::Declined { driver, why }
 }
 
-fn released(n: u64, why: Released) -> Event {
+fn released(n: u64, why: ControlEnd) -> Event {
     let driver = driver(n);
     Event::Released { driver, why }
 }
@@ -86,7 +86,7 @@ fn the_holder_grants_or_denies_and_nobody_else_does() {
             }
             _ => assert_eq!(
                 events,
-                [released(1, Released::Given), taken(2, Taken::Free)]
+                [released(1, ControlEnd::Given), taken(2, Taken::Free)]
             ),
         }
     }
@@ -129,7 +129,7 @@ fn idle_control_is_given_back_and_a_held_press_is_not_idle() {
     assert!(control.release(SessionId(1), press, now + IDLE));
     assert_eq!(control.next(), Some(now + IDLE + IDLE));
     assert_eq!(control.poll(&epochs(), later + IDLE), []);
-    let idle = released(1, Released::Idle);
+    let idle = released(1, ControlEnd::Idle);
     assert_eq!(control.poll(&epochs(), now + IDLE + IDLE), [idle]);
 }
 
@@ -144,7 +144,7 @@ fn who_is_silent_with_a_key_held_is_disarmed() {
     assert!(control.renew(SessionId(1), press(1), renewed));
     assert_eq!(control.next(), Some(renewed + SILENCE));
     assert_eq!(control.poll(&epochs(), now + SILENCE), []);
-    let silent = released(1, Released::Silence);
+    let silent = released(1, ControlEnd::Silence);
     assert_eq!(control.poll(&epochs(), renewed + SILENCE), [silent]);
 
     // A press that the car refused is not held, whatever its driver says or doesn't.
@@ -162,7 +162,7 @@ fn who_is_silent_with_a_key_held_is_disarmed() {
 fn a_driver_that_is_gone_leaves_control_to_the_one_who_asks() {
     let (mut control, now) = asked();
     let gone = control.session_left(SessionId(1), &epochs(), now);
-    assert_eq!(gone, [released(1, Released::Gone), taken(2, Taken::Free)]);
+    assert_eq!(gone, [released(1, ControlEnd::Gone), taken(2, Taken::Free)]);
     let (mut control, now) = asked();
     let gone = control.session_left(SessionId(2), &epochs(), now);
     assert_eq!(gone, [declined(2, Declined::Gone)]);

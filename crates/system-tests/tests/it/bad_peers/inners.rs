@@ -223,13 +223,12 @@ async fn what_one_car_reports_thousands_of_times_is_told_a_bounded_number_of_tim
     }
     inner.0.0.flush().await.unwrap();
     let (mut told, mut ticks, mut round_trips) = (0, 0, 0);
-    let last = FeedEvent::Motion {
-        service_port,
-        event: moves(last),
-    };
+    let last = moves(last);
     let tells = |message: &RouterToConsole| {
         match message {
-            RouterToConsole::Feed(event) if *event == last => return Some(()),
+            RouterToConsole::Feed(FeedEvent::Motion { event, .. }) if *event == last => {
+                return Some(());
+            }
             RouterToConsole::Feed(FeedEvent::Motion { .. }) => told += 1,
             RouterToConsole::Feed(FeedEvent::Rtt { .. }) => round_trips += 1,
             RouterToConsole::Tick { .. } => ticks += 1,
@@ -272,6 +271,7 @@ async fn motion_events_without_end_end_no_link_and_hide_no_change() {
                 FeedEvent::Motion {
                     service_port,
                     event,
+                    ..
                 } if *service_port == its_port => {
                     moves = *event == MotionEvent::Started(motion.clone());
                     stands += usize::from(!moves);

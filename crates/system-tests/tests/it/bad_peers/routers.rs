@@ -122,7 +122,8 @@ async fn input_of_runs_that_never_come_is_bounded_and_can_be_taken_back() {
     let router = FakeRouter::start().await;
     let _inner = Inner::start(inner_of(&world, &router)).unwrap();
     let mut link = router.link().await;
-    // How its car is.
+    // Its clock, and how its car is.
+    link.receive::<InnerToRouter>().await;
     link.receive::<InnerToRouter>().await;
     let input = |number| RouterToInner::Stdin {
         run: RunId::from_number(number),

@@ -344,6 +344,14 @@ const tests = {
     const said = bench.says.at(-1);
     const times = [0, 100].map(ms => new Date(Number(before) + ms).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit", fractionalSecondDigits: 1 }));
     is(times.some(time => said.includes(` ${time}: `)), true, said);
+    // A frozen router passes on at once what it held up, ticks too.
+    const frozen = Bench.armed();
+    frozen.down(0);
+    frozen.pass(100);
+    const froze = frozen.t;
+    frozen.t += 3000;
+    for (let ms = 100; ms <= 400; ms += 100) frozen.hear({ tick: froze + ms });
+    is(Math.round(drive.since(frozen.state, froze + 400)), 2600);
     const dead = Bench.armed();
     dead.down(0);
     dead.hear(over(1, "watchdog"));

@@ -293,6 +293,7 @@ pub fn run_request(number: u64, command: &str) -> RunRequest {
         arguments: Default::default(),
         deadline_ms: u64::MAX,
         remote_addr: "192.0.2.1".into(),
+        by: None,
         stdin_bytes: 0,
         for_ms: None,
     }

@@ -184,6 +184,7 @@ async fn serve(
                     driver,
                     request: None,
                     epoch,
+                    ended: None,
                 },
             })
         };

@@ -46,6 +46,7 @@ pub fn answers(message: &ConsoleToRouter) -> Vec<RouterToConsole> {
                 driver: Some(driver()),
                 request: Some((driver(), u64::MAX)),
                 epoch: u64::MAX,
+                ended: None,
             };
             links[0].motion[0] = COMMAND.parse().unwrap();
             links[0].key = text();
@@ -73,6 +74,7 @@ pub fn answers(message: &ConsoleToRouter) -> Vec<RouterToConsole> {
                         driver: Some(driver()),
                         request: Some((driver(), u64::MAX)),
                         epoch: 1,
+                        ended: None,
                     },
                 },
             ];

@@ -186,6 +186,11 @@ async fn a_run_that_crosses_the_news_of_a_restart_is_refused_and_not_lost() {
     let inner = Inner::start(by_way_of(&world, router.port)).unwrap();
     let mut link = router.link().await;
     link_up(&inner).await;
+    let clock = link.receive().await;
+    assert!(
+        matches!(clock, Some(InnerToRouter::Clock { .. })),
+        "{clock:?}"
+    );
     let stands = link.receive().await;
     assert_eq!(stands, Some(InnerToRouter::Motion(MotionEvent::Stands)));
     let end = tokio::spawn(inner.shut_down());
