@@ -251,7 +251,8 @@ impl FleetLink {
                     press: *press,
                     cause: *cause,
                     by: by.as_ref().map(|by| fit(by.raw(), 40)),
-                    ran: moving,
+                    // What is told of the past may begin after the motion did.
+                    ran: moving.or_else(|| before.as_ref()?.ran.clone()),
                     guardian: before.and_then(|stop| stop.guardian),
                 };
                 let text = format!("stops: {}", stop.why(self.info.lease_ms));

@@ -225,6 +225,18 @@ fn what_a_frozen_router_held_up_is_dated_by_the_cars_clock_everywhere() {
             (at(400), "stops: it heard nothing for 400 ms"),
         ]
     );
+    // The car's past, which begins after the motion did, takes nothing of that away.
+    let entry = p2p_shared::protocol::PastEntry::of_line(
+        format!(
+            r#"{{"id":1,"clock_ms":{0},"at_ms":1,"event":{{"motion":{{"over":{{"press":{{"epoch":7,"number":1}},"cause":"lease","clock_ms":{0}}}}}}}}}"#,
+            froze_ms + 400
+        )
+        .as_bytes(),
+    );
+    let mut link = link.clone();
+    link.add_past(&[(at(400), entry.unwrap())], bench.now);
+    assert!(link.stopped.unwrap().ran.is_some());
+    let link = bench.app.link().unwrap();
     // 600 ms to connect, 1 s of driving.
     assert!(notice(&bench).starts_with("the car stopped itself at 00:00:02.0:"));
     let log: Vec<u64> = bench.app.log.shown().take(2).map(|run| run.at_ms).collect();
