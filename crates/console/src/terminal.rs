@@ -113,6 +113,16 @@ impl TerminalScreen {
             EnableFocusChange,
             EnableMouseCapture
         )?;
+        if self.releases == KeyReleases::Reported {
+            // The shell may have set flags of its own, and left none.
+            let all_keys = std::mem::take(&mut self.all_keys);
+            if all_keys {
+                execute!(io::stdout(), PopKeyboardEnhancementFlags)?;
+            }
+            let base = PushKeyboardEnhancementFlags(BASE);
+            execute!(io::stdout(), PopKeyboardEnhancementFlags, base)?;
+            self.all_keys(all_keys)?;
+        }
         self.terminal.clear()
     }
 

@@ -103,11 +103,13 @@ impl App {
         }
     }
 
-    /// Returns true for the repeats of a held key that switches something to and fro: where releases are not
+    /// Returns true for the repeats of a held key of which a second press has another meaning: where releases are not
     /// reported, they come as presses.
     fn is_held_switch(&mut self, action: Action) -> bool {
-        if !matches!(action, Action::Latch | Action::Freeze) {
-            return false;
+        match action {
+            Action::Latch | Action::Freeze => {}
+            Action::Quit if self.stop_failed() => {}
+            _ => return false,
         }
         let before = self.switched.replace((action, self.now));
         let is_repeat = |at: Instant| self.now.saturating_duration_since(at) < FIRST_REPEAT;

@@ -437,7 +437,10 @@ impl Fleet {
         if let Some(old) = old {
             (link.rtts, link.ran, link.stopped) = (old.rtts, old.ran, old.stopped);
             (link.timeline, link.motions) = (old.timeline, old.motions);
-            link.moments = old.moments;
+            // The machine may have started anew before another link, and its clock with it.
+            if link.info.is_up && old.info.is_up && since <= old.seen {
+                link.moments = old.moments;
+            }
             if link.info.router == old.info.router {
                 link.hops = old.hops;
             }

@@ -8,6 +8,8 @@ use super::{App, ConnectionState, NO_STOP};
 use crate::app::stop_all::StopAll;
 use crate::text::fit;
 
+const NO_CAR: &str = "no car is linked: there is none to stop";
+
 #[derive(Debug)]
 pub enum Question {
     /// Run a motion command of the pinned car.
@@ -57,7 +59,7 @@ impl App {
 
     pub(super) fn ask_to_stop_all(&mut self) {
         if self.cars_to_stop().next().is_none() {
-            return self.notify("no car is linked: there is none to stop", false);
+            return self.notify(NO_CAR, false);
         }
         self.ask(Question::StopAll);
     }
@@ -75,6 +77,9 @@ impl App {
             Question::Quit => self.quit(),
             Question::StopAll => {
                 let ports: Vec<u16> = self.cars_to_stop().collect();
+                if ports.is_empty() {
+                    return self.notify(NO_CAR, true);
+                }
                 if self.chosen.is_some_and(|chosen| ports.contains(&chosen)) {
                     self.drive_with(|drive, _| drive.stop());
                 }

@@ -19,6 +19,8 @@ enum Answer {
     None,
     Stands,
     Failed,
+    /// Somebody has moved it since.
+    Moves,
 }
 
 #[derive(Debug)]
@@ -51,6 +53,7 @@ impl App {
         let answer = match event {
             MotionEvent::Stands => Answer::Stands,
             MotionEvent::StopFailed => Answer::Failed,
+            MotionEvent::Started(_) => Answer::Moves,
             _ => return,
         };
         let cars = self.stop_all.as_mut().map(|all| &mut all.cars);
@@ -63,22 +66,34 @@ impl App {
     /// Says in the end which cars have not answered.
     pub(super) fn end_stop_all(&mut self) {
         let over = |all: &StopAll| self.now.saturating_duration_since(all.asked) >= ANSWER;
-        if self.stop_all.as_ref().is_some_and(over) {
+        if !self.stop_all.as_ref().is_some_and(over) {
+            return;
+        }
+        if self
+            .stop_all
+            .as_ref()
+            .is_some_and(|all| all.count(Answer::None) > 0)
+        {
             self.tell_of_stop_all();
         }
+        self.stop_all = None;
     }
 
-    /// Shows how many of the cars stand by now, and names the others once no more is to come of them.
+    /// Shows how many of the cars stand by now. Names those that have not stopped or have moved again, and in the end
+    /// those that have not answered.
     pub(super) fn tell_of_stop_all(&mut self) {
         let Some(all) = &self.stop_all else { return };
-        let [waits, stand, failed] =
-            [Answer::None, Answer::Stands, Answer::Failed].map(|answer| all.count(answer));
-        let is_over = waits == 0 || self.now.saturating_duration_since(all.asked) >= ANSWER;
+        let [waits, stand, failed, moves] =
+            [Answer::None, Answer::Stands, Answer::Failed, Answer::Moves]
+                .map(|answer| all.count(answer));
+        let is_over = self.now.saturating_duration_since(all.asked) >= ANSWER;
         let names = |wanted: Answer| {
             let cars = all.cars.iter().filter(|(_, answer)| **answer == wanted);
-            let links = cars.filter_map(|(port, _)| self.fleet.links.get(port));
-            let names: Vec<&str> = links.map(|link| link.info.name.as_str()).collect();
-            fit(&names.join(", "), NAMES)
+            let name = |(port, _): (&u16, _)| match self.fleet.links.get(port) {
+                Some(link) => link.info.name.to_string(),
+                None => port.to_string(),
+            };
+            fit(&cars.map(name).collect::<Vec<_>>().join(", "), NAMES)
         };
         let mut text = match (all.cars.len(), stand) {
             (1, 1) => "STOP ALL: the car stands".to_owned(),
@@ -88,15 +103,15 @@ impl App {
         if failed > 0 {
             text += &format!("; STOP FAILED: {}", names(Answer::Failed));
         }
+        if moves > 0 {
+            text += &format!("; moved again: {}", names(Answer::Moves));
+        }
         if waits > 0 && is_over {
             text += &format!("; no answer: {}", names(Answer::None));
         } else if waits > 0 {
             text += &format!("; {waits} were asked");
         }
-        let is_bad = failed > 0 || waits > 0 && is_over;
-        if is_over {
-            self.stop_all = None;
-        }
+        let is_bad = failed > 0 || moves > 0 || waits > 0 && is_over;
         self.notify(text, is_bad);
     }
 }

@@ -881,6 +881,16 @@ fn who_quits_while_the_stop_fails_is_told_first_that_the_car_may_move() {
     bench.sent.clear();
     bench.event(Event::Terminate);
     assert!(bench.sent.contains(&Effect::Quit));
+    // Where releases are not reported, a held key is pressed again and again.
+    let mut bench = Bench::with_car(SIZE);
+    bench.app.drive = crate::drive::Drive::new(crate::drive::KeyReleases::Guessed);
+    bench.motion(MotionEvent::StopFailed);
+    for _ in 0..40 {
+        assert!(!quits(&mut bench).1);
+        bench.pass(40);
+    }
+    bench.pass(1_000);
+    assert!(quits(&mut bench).1);
 }
 
 #[test]
@@ -910,6 +920,16 @@ fn stop_all_says_which_cars_stand() {
     assert_eq!(said, "STOP ALL: all 3 cars stand");
     // That is told once.
     bench.app.notice = None;
+    bench.pass(1_000);
+    assert!(bench.app.notice.is_none());
+    let moving = ActiveMotion {
+        run: RunId::from_number(9),
+        command: "back".parse().unwrap(),
+        press: None,
+    };
+    let said = tell(&mut bench, 9001, MotionEvent::Started(moving));
+    assert_eq!(said, "STOP ALL: 2 of 3 cars stand; moved again: rig");
+    bench.app.notice = None;
     bench.pass(6_000);
     assert!(bench.app.notice.is_none());
     let mut bench = fleet();
@@ -919,6 +939,17 @@ fn stop_all_says_which_cars_stand() {
     let notice = bench.app.notice.as_ref().unwrap();
     let said = "STOP ALL: 1 of 3 cars stand; STOP FAILED: van; no answer: rig";
     assert_eq!((notice.text.as_str(), notice.is_bad), (said, true));
+    // All links are lost before the answer to the question.
+    let links = vec![testing::link(9000, "car"), testing::link(9001, "rig")];
+    let mut bench = Bench::with(SIZE, links, Vec::new());
+    bench.letters("1X");
+    for service_port in [9000, 9001] {
+        let why = "silent".into();
+        bench.feed(FeedEvent::LinkDown { service_port, why });
+    }
+    bench.letters("y");
+    let notice = bench.app.notice.as_ref().unwrap();
+    assert!(notice.text.contains("no car is linked"), "{}", notice.text);
 }
 
 #[test]
