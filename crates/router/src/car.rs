@@ -384,13 +384,14 @@ impl State {
     }
 
     /// Tells the car which updates consoles, pages and the driver want. Ticks are for drivers, for
-    /// those about to drive, and for those who see a motion: they cost a SIM card megabytes.
+    /// those about to drive, for those who see a motion, and for a recording, which has the car's times: they cost a SIM card megabytes.
     fn send_interest(&self) {
         if let Some(link) = &self.link {
             let is_driven = self.control.driver().is_some();
+            let is_recorded = self.recording.as_ref().is_some_and(Recording::is_on);
             let shows_motion = self.interest.seen && self.moving.is_some();
             link.drive().set_interest(Interest {
-                ticks: self.interest.ticks || is_driven || shows_motion,
+                ticks: self.interest.ticks || is_driven || shows_motion || is_recorded,
                 ..self.interest
             });
         }

@@ -13,7 +13,7 @@ use super::{Car, DriverSession, Refused, State};
 const LONGEST: Duration = Duration::from_secs(15 * 60);
 
 /// A car's recording.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Recording {
     file: Option<Text>,
     /// Who has asked for it, and until when.
@@ -22,6 +22,11 @@ pub(super) struct Recording {
 }
 
 impl Recording {
+    /// Returns true while the car is recorded, or is to be.
+    pub(super) fn is_on(&self) -> bool {
+        self.file.is_some() || self.asked.is_some()
+    }
+
     fn info(&self, now: Instant) -> RecordingInfo {
         let asked = self.asked.as_ref().filter(|(_, until)| *until > now);
         let left = |until: &Instant| timing::millis(until.saturating_duration_since(now));
@@ -54,7 +59,11 @@ impl Car {
 
     /// Notes that the time of a recording is over that somebody has asked for.
     pub(crate) fn end_asked_recording(&self) {
-        self.on_recording(|recording| recording.asked = None);
+        let now = timing::now();
+        self.on_recording(|recording| {
+            // Somebody may have asked anew.
+            recording.asked.take_if(|(_, until)| *until <= now);
+        });
     }
 
     /// Notes that this file is being written, or none any more, perhaps because of a failure.
@@ -65,15 +74,32 @@ impl Car {
         });
     }
 
+    /// Notes that this file has ended, perhaps because of a failure. Another may be written by now.
+    pub(crate) fn recording_ended(&self, file: &Path, failure: Option<&str>) {
+        let file = Text::new(file.display().to_string());
+        self.on_recording(|recording| {
+            recording.file.take_if(|written| *written == file);
+            recording.failure = failure.map(Text::new).or(recording.failure.take());
+        });
+    }
+
     fn on_recording(&self, change: impl FnOnce(&mut Recording)) {
         let mut state = self.state.lock();
         if let Some(recording) = &mut state.recording {
+            let was = recording.clone();
             change(recording);
-            self.tell_recording(&state);
+            if *recording != was {
+                self.tell_recording(&state);
+            }
         }
     }
 
     fn tell_recording(&self, state: &State) {
+        // Another car may have the port of one that is gone.
+        if self.closed.is_cancelled() {
+            return;
+        }
+        state.send_interest();
         self.publish(state, || FeedEvent::Control {
             service_port: self.port,
             control: state.control_info(timing::now()),

@@ -7,12 +7,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use p2p_shared::car_clock::CarClock;
 use p2p_shared::protocol::{ControlInfo, FeedEvent, LinkInfo, MotionEvent, Picture, SessionId};
+use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::file::{Entry, NoMore, Over, RecordingFile, Recordings};
+use super::file::{AT_ONCE, Entry, FileNews, NoMore, Over, RecordingFile, Recordings};
 use super::message::{Body, Level, bodies};
+use crate::car::Car;
 use crate::context::Context;
 use crate::feed::Tick;
 use crate::net::port_range::PortRange;
@@ -24,6 +26,13 @@ const LONGEST: Duration = Duration::from_secs(15 * 60);
 /// Time until the next try where a recording can't be written.
 const RETRY: Duration = Duration::from_secs(10);
 
+/// Time between two looks whether the disk answers.
+const CHECK: Duration = Duration::from_secs(1);
+/// Longest time in which a file ends.
+const ENDS: Duration = Duration::from_secs(3);
+/// Why nothing is recorded while the disk does not answer.
+const HUNG: &str = "the router's disk has not answered for 3 s";
+
 /// Records the drive of the car with this service port in one file.
 pub(super) async fn record(context: &Arc<Context>, recordings: &Recordings, port: u16) {
     let mut ticks = context.feed.ticks();
@@ -33,29 +42,29 @@ pub(super) async fn record(context: &Arc<Context>, recordings: &Recordings, port
         return;
     };
     let closed = &context.shutdown.closed;
-    let retry = || closed.run_until_cancelled(tokio::time::sleep(RETRY));
     let name = link.name.clone();
     let file = RecordingFile::begin(recordings, name.as_str(), &file_time(), facts(&link));
     let file = match file {
         Ok(Some(file)) => file,
         Ok(None) => {
-            car.recorded(None, Some("as many recordings as may be are written"));
-            retry().await;
+            let why = format!("{AT_ONCE} cars are recorded already: that is the most");
+            car.recorded(None, Some(&why));
+            retry(context, &mut subscription.events, port).await;
             return;
         }
         Err(error) => {
             car.recorded(None, Some(&error.to_string()));
             tracing::warn!(%error, link = %name, "a drive is not recorded; next try in 10 s");
-            retry().await;
+            retry(context, &mut subscription.events, port).await;
             return;
         }
     };
-    let path = file.path().to_owned();
     let mut drive = Drive {
         port,
         file,
         clock: CarClock::default(),
         missed: 0,
+        is_hung: false,
         is_up: false,
         driver: None,
         asked_until: None,
@@ -64,6 +73,7 @@ pub(super) async fn record(context: &Arc<Context>, recordings: &Recordings, port
     let watching = car.camera.watch();
     let mut pictures = car.camera.newest();
     let longest = Instant::now() + LONGEST;
+    let mut checks = tokio::time::interval(CHECK);
     let mut written = drive.event(&FeedEvent::Link(Box::new(link)));
     while written.is_ok() {
         let end = drive.over.unwrap_or(longest).min(longest);
@@ -83,8 +93,15 @@ pub(super) async fn record(context: &Arc<Context>, recordings: &Recordings, port
                 Ok(())
             }
             picture = next(&mut pictures) => drive.picture(picture),
-            () = drive.file.begun() => {
-                car.recorded(Some(&path), None);
+            news = drive.file.news() => match news {
+                FileNews::Begun => {
+                    car.recorded(Some(drive.file.path()), None);
+                    Ok(())
+                }
+                FileNews::Over => Err(NoMore),
+            },
+            _ = checks.tick() => {
+                drive.check(&car);
                 Ok(())
             }
             () = sleep_until(asked_until) => {
@@ -97,21 +114,55 @@ pub(super) async fn record(context: &Arc<Context>, recordings: &Recordings, port
         };
     }
     drop(watching);
-    let ending = drive.file.end();
+    let ending = end(car, name.to_string(), drive.file);
     if written.is_ok() && !closed.is_cancelled() {
-        car.recorded(None, None);
         // What happens meanwhile is for the next file.
         context.shutdown.connections.spawn(ending);
-        return;
+    } else if !ending.await {
+        retry(context, &mut subscription.events, port).await;
     }
-    if let Over::Failed(error) = ending.await
-        && !closed.is_cancelled()
-    {
-        car.recorded(None, Some(&error));
+}
+
+/// Ends a file, and tells that. Returns false if it failed.
+async fn end(car: Arc<Car>, link: String, file: RecordingFile) -> bool {
+    let path = file.path().to_owned();
+    let ended = tokio::time::timeout(ENDS, file.end()).await;
+    let failure = match ended {
+        Ok(Over::Full) => None,
+        Ok(Over::Failed(error)) => Some(error),
+        Err(_) => Some(HUNG.to_owned()),
+    };
+    if let Some(error) = &failure {
         let file = path.display();
-        tracing::warn!(link = %name, %file, error, "the recording has ended; next try in 10 s");
-        retry().await;
+        tracing::warn!(link, %file, error, "the recording has ended before its time");
     }
+    car.recording_ended(&path, failure.as_deref());
+    failure.is_none()
+}
+
+/// Waits until the next try where a recording can't be written: somebody asks for it, or some time has passed.
+async fn retry(context: &Context, events: &mut Receiver<Arc<FeedEvent>>, port: u16) {
+    let is_asked = |event: &FeedEvent| match event {
+        FeedEvent::Control {
+            service_port,
+            control,
+        } if *service_port == port => (control.recording.as_ref())
+            .is_some_and(|it| it.asked.is_some() && it.failure.is_none() && it.file.is_none()),
+        _ => false,
+    };
+    let asked = async {
+        loop {
+            match events.recv().await {
+                Ok(event) if is_asked(&event) => return,
+                Ok(_) | Err(RecvError::Lagged(_)) => {}
+                Err(RecvError::Closed) => return,
+            }
+        }
+    };
+    let closed = &context.shutdown.closed;
+    let _ = closed
+        .run_until_cancelled(tokio::time::timeout(RETRY, asked))
+        .await;
 }
 
 /// A drive that is recorded.
@@ -121,6 +172,8 @@ struct Drive {
     clock: CarClock,
     /// Number of messages that are not in the file, since it was said.
     missed: u64,
+    /// True while the disk does not answer.
+    is_hung: bool,
     is_up: bool,
     driver: Option<SessionId>,
     /// End of the recording that somebody has asked for.
@@ -186,6 +239,16 @@ impl Drive {
         match event {
             FeedEvent::Link(link) => !std::mem::replace(&mut self.is_up, link.is_up),
             _ => was != driver,
+        }
+    }
+
+    /// Tells when the disk does not answer, and when it does again.
+    fn check(&mut self, car: &Car) {
+        let was_hung = std::mem::replace(&mut self.is_hung, self.file.is_hung());
+        if self.is_hung {
+            car.recorded(None, Some(HUNG));
+        } else if was_hung && self.file.has_begun() {
+            car.recorded(Some(self.file.path()), None);
         }
     }
 

@@ -16,6 +16,7 @@ use mcap::{McapError, WriteOptions};
 use p2p_shared::logging::check_free_space;
 use p2p_shared::os::with_causes;
 use parking_lot::Mutex;
+use tokio::sync::oneshot::error::RecvError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::message::{Body, CHANNELS};
@@ -33,6 +34,10 @@ const SHARE: u64 = 8;
 const SHARE_OF_OPEN: u64 = 2;
 /// Most recordings at a time, each with a thread and pictures that wait.
 pub(super) const AT_ONCE: usize = 32;
+/// Longest time without a sign of the thread until the disk counts as hung.
+const HUNG: Duration = Duration::from_secs(3);
+/// Most recordings of one car that begin in the same second.
+const SAME_SECOND: usize = 9;
 /// End of a recording's name, with its time.
 const ENDING: &[u8] = b"-00000000T000000Z.mcap";
 
@@ -122,9 +127,20 @@ pub(super) struct RecordingFile {
     path: PathBuf,
     entries: SyncSender<Entry>,
     pictures: Arc<AtomicUsize>,
-    /// Told once the file is there.
-    begun: Option<oneshot::Receiver<()>>,
+    /// Told once the file is there, with its path.
+    begun: Option<oneshot::Receiver<PathBuf>>,
+    /// When the thread last was not in the middle of writing.
+    alive: Arc<Mutex<Instant>>,
     over: oneshot::Receiver<Over>,
+    ended: Option<Over>,
+}
+
+/// What has become of a file.
+#[derive(Debug)]
+pub(super) enum FileNews {
+    Begun,
+    /// It takes no more.
+    Over,
 }
 
 /// The file takes no more.
@@ -160,12 +176,15 @@ impl RecordingFile {
         let (entries, received) = sync_channel(WAITING);
         let pictures = Arc::new(AtomicUsize::new(0));
         let (tells_begun, begun) = oneshot::channel();
+        let alive = Arc::new(Mutex::new(Instant::now()));
         let writing = Writing {
             entries: received,
             begun: tells_begun,
+            alive: alive.clone(),
             pictures: pictures.clone(),
             recordings: recordings.clone(),
             path: path.clone(),
+            time: time.to_owned(),
             link,
             name,
             facts,
@@ -186,7 +205,9 @@ impl RecordingFile {
             entries,
             pictures,
             begun: Some(begun),
+            alive,
             over,
+            ended: None,
         }))
     }
 
@@ -194,16 +215,30 @@ impl RecordingFile {
         &self.path
     }
 
-    /// Waits until the file is there. Does not return where that was told before, or the file can't be made.
-    pub(super) async fn begun(&mut self) {
+    /// Waits until the file is there, and then until it takes no more.
+    pub(super) async fn news(&mut self) -> FileNews {
         if let Some(begun) = &mut self.begun {
-            let is_there = begun.await.is_ok();
+            let begun = begun.await;
             self.begun = None;
-            if is_there {
-                return;
+            if let Ok(path) = begun {
+                self.path = path;
+                return FileNews::Begun;
             }
         }
-        std::future::pending().await
+        if self.ended.is_none() {
+            self.ended = Some((&mut self.over).await.unwrap_or_else(panicked));
+        }
+        FileNews::Over
+    }
+
+    /// Returns true once the file was made.
+    pub(super) fn has_begun(&self) -> bool {
+        self.begun.is_none()
+    }
+
+    /// Returns true while the disk does not answer.
+    pub(super) fn is_hung(&self) -> bool {
+        self.alive.lock().elapsed() > HUNG
     }
 
     /// Writes an entry; returns false if too much waits for the disk.
@@ -229,22 +264,36 @@ impl RecordingFile {
 
     /// Ends the file, and then returns why it takes no more.
     pub(super) fn end(self) -> impl Future<Output = Over> + Send + 'static {
-        let Self { entries, over, .. } = self;
+        let Self {
+            entries,
+            over,
+            ended,
+            ..
+        } = self;
         drop(entries);
         async {
-            let panicked = |_| Over::Failed("its thread has panicked".to_owned());
-            over.await.unwrap_or_else(panicked)
+            match ended {
+                Some(ended) => ended,
+                None => over.await.unwrap_or_else(panicked),
+            }
         }
     }
+}
+
+fn panicked(_: RecvError) -> Over {
+    Over::Failed("its thread has panicked".to_owned())
 }
 
 /// The thread's side.
 struct Writing {
     entries: Receiver<Entry>,
-    begun: oneshot::Sender<()>,
+    begun: oneshot::Sender<PathBuf>,
+    alive: Arc<Mutex<Instant>>,
     pictures: Arc<AtomicUsize>,
     recordings: Recordings,
     path: PathBuf,
+    /// The time in its name.
+    time: String,
     link: String,
     /// The link's name as it is in files.
     name: String,
@@ -253,26 +302,45 @@ struct Writing {
 
 impl Writing {
     /// Makes the file and writes it to its end.
-    fn write_all(self) -> Result<(), McapError> {
-        let (path, open) = (self.path.clone(), self.recordings.open.clone());
+    fn write_all(mut self) -> Result<(), McapError> {
         fs::create_dir_all(&self.recordings.config.dir)?;
         self.recordings.remove_oldest()?;
-        open.lock().insert(path.clone());
-        let made = File::options()
-            .write(true)
-            .create_new(true)
-            .mode(0o640)
-            .open(&path);
-        let is_made = made.is_ok();
-        let written = made
-            .map_err(McapError::from)
-            .and_then(|file| self.write_to(file));
+        let file = self.make()?;
+        let (path, open) = (self.path.clone(), self.recordings.open.clone());
+        let written = self.write_to(file);
         open.lock().remove(&path);
         // A full disk would collect empty files.
-        if written.is_err() && is_made && path.metadata().is_ok_and(|about| about.len() == 0) {
+        if written.is_err() && path.metadata().is_ok_and(|about| about.len() == 0) {
             let _ = fs::remove_file(&path);
         }
         written
+    }
+
+    /// Makes the file, which is open then. One that the car has of the same second keeps its name, and this gets a number.
+    fn make(&mut self) -> io::Result<File> {
+        let mut number = 1;
+        loop {
+            let is_ours = self.recordings.open.lock().insert(self.path.clone());
+            let made = File::options()
+                .write(true)
+                .create_new(true)
+                .mode(0o640)
+                .open(&self.path);
+            if made.is_err() && is_ours {
+                self.recordings.open.lock().remove(&self.path);
+            }
+            match made {
+                Err(error)
+                    if error.kind() == io::ErrorKind::AlreadyExists && number < SAME_SECOND =>
+                {
+                    number += 1;
+                    self.path = self
+                        .path
+                        .with_file_name(format!("{}-{number}-{}.mcap", self.name, self.time));
+                }
+                made => return made,
+            }
+        }
     }
 
     fn write_to(self, file: File) -> Result<(), McapError> {
@@ -298,10 +366,11 @@ impl Writing {
             *id = writer.add_channel(schema, &topic, channel.encoding, &BTreeMap::new())?;
         }
         // The router may have ended meanwhile.
-        let _ = self.begun.send(());
+        let _ = self.begun.send(self.path);
         let mut sequence = 0;
         let mut flushed = Instant::now();
         loop {
+            *self.alive.lock() = Instant::now();
             match self.entries.recv_timeout(FLUSH) {
                 Ok(entry) => {
                     if matches!(entry.body, Body::Picture(_)) {

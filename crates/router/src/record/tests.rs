@@ -8,7 +8,7 @@ use mcap::read::{Options, Summary};
 use p2p_shared::protocol::Picture;
 
 use super::Drives;
-use super::file::{AT_ONCE, Entry, Over, RecordingFile, Recordings};
+use super::file::{AT_ONCE, Entry, FileNews, Over, RecordingFile, Recordings};
 use super::message::{Body, Level};
 use crate::config::RecordConfig;
 
@@ -145,8 +145,16 @@ async fn the_oldest_recordings_go_and_nothing_else() {
     let is_there = |name: &&str| dir.path().join(name).exists();
     assert!(!is_there(&&*older) && !is_there(&&*old) && is_there(&&*new));
     assert!(others.iter().all(is_there));
+    let path = file.path().to_owned();
+    // Another of the same second does not take it from those that are kept.
     let again = begin(&recordings, "car").end().await;
-    assert!(matches!(again, Over::Failed(_)), "there is one");
+    assert!(matches!(again, Over::Full), "{again:?}");
+    assert!(path.exists() && dir.path().join(format!("car-2-{TIME}.mcap")).exists());
+    assert!(matches!(
+        begin(&recordings, "other").end().await,
+        Over::Full
+    ));
+    assert!(path.exists());
     drop(file);
 }
 
@@ -168,6 +176,25 @@ async fn a_file_that_is_still_written_is_not_removed_for_another() {
     assert!(matches!(open.end().await, Over::Full));
     assert!(matches!(begin(&recordings, "last").end().await, Over::Full));
     assert!(!path.exists());
+}
+
+#[tokio::test]
+async fn a_file_tells_that_it_is_there_and_that_it_takes_no_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let recordings = Recordings::new(RecordConfig {
+        dir: dir.path().to_owned(),
+        most_bytes: 0,
+    });
+    let mut file = begin(&recordings, "car");
+    assert!(matches!(file.news().await, FileNews::Begun));
+    assert!(file.has_begun() && !file.is_hung());
+    // It has more bytes than may be. Nothing is written meanwhile.
+    assert!(matches!(file.news().await, FileNews::Over));
+    assert!(matches!(file.end().await, Over::Full));
+    let other = tempfile::NamedTempFile::new().unwrap();
+    let mut file = begin(&self::recordings(other.path()), "car");
+    assert!(matches!(file.news().await, FileNews::Over));
+    assert!(matches!(file.end().await, Over::Failed(_)));
 }
 
 #[test]
