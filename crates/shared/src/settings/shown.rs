@@ -75,14 +75,10 @@ fn program_of(line: &OsStr) -> String {
     format!("{} …", without_login(first))
 }
 
-/// Shows an address without the name and the password, or the token, in it.
+/// Shows a value without what is before its last `@`: a name and a password, or a token, with any characters in them.
 fn without_login(value: &str) -> String {
-    let Some((scheme, rest)) = value.split_once("://") else {
-        return value.to_owned();
-    };
-    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    match authority.rsplit_once('@') {
-        Some((_, host)) => format!("{scheme}://…@{host}{path}"),
+    match value.rsplit_once('@') {
+        Some((_, host)) => format!("…@{host}"),
         None => value.to_owned(),
     }
 }
@@ -122,12 +118,29 @@ mod tests {
         let camera = "pull rtsp://anna:secret@camera/ --password secret";
         let environment = |name: &str| (name == "P2P_CAMERA").then(|| camera.into());
         let said = shown::<Test>(&args.map(OsString::from), &environment);
-        assert_eq!(
-            said,
-            "open mesh=nats://…@one:4222,nats://…@two camera=pull …"
-        );
+        assert_eq!(said, "open mesh=…@one:4222,…@two camera=pull …");
         assert_eq!(shown::<Test>(&["p2p-test".into()], &|_| None), "");
         let other = ["p2p-test".into(), "--port=81".into()];
         assert_eq!(shown::<Test>(&other, &|_| None), "port=81");
+    }
+
+    #[test]
+    fn a_login_is_not_shown_whatever_is_in_it() {
+        for login in [
+            "anna:secret",
+            "nats://u:se/cret",
+            "nats://u:se@cret",
+            "u:se://cret",
+            "secret",
+        ] {
+            let args = [
+                "p2p-test".into(),
+                format!("--mesh={login}@host:4222").into(),
+            ];
+            let said = shown::<Test>(&args, &|_| None);
+            assert_eq!(said, "mesh=…@host:4222", "{login}");
+        }
+        let args = ["p2p-test".into(), "--mesh=nats://host:4222".into()];
+        assert_eq!(shown::<Test>(&args, &|_| None), "mesh=nats://host:4222");
     }
 }
