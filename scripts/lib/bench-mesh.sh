@@ -183,7 +183,7 @@ mesh_links() {
     mesh_open=--open mesh_scheme=http
     allow_links
     # Of all files that a router may have open, ports of cars elsewhere get an eighth; 200 links come later.
-    most_listening=$(($(ulimit -n) / 8 - 200))
+    most_listening=$(($(getconf OPEN_MAX) / 8 - 200))
     most=$((most - 200))
     mesh_counts=''
     for count in $links; do
