@@ -1,10 +1,12 @@
 //! Records drives: what happened to a car and what its camera saw, from when control is taken until a while after it is
-//! given back, or while somebody has asked for it, in one MCAP file (<https://mcap.dev/spec>). `record/drive` follows one drive, `record/file` writes a
-//! file, `record/message` has the formats.
+//! given back, or while somebody has asked for it, in one MCAP file (<https://mcap.dev/spec>). `record/drive` follows
+//! one drive, `record/file` writes a file, `record/message` has the formats.
 
 use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
+use futures_util::FutureExt;
 use p2p_shared::protocol::{ControlInfo, FeedEvent};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::task::{Id, JoinSet};
@@ -77,7 +79,14 @@ impl Recorder {
         let is_asked = (control.recording.as_ref()).is_some_and(|it| it.asked.is_some());
         if (control.driver.is_some() || is_asked) && !self.drives.has(port) {
             let (context, recordings) = (self.context.clone(), self.recordings.clone());
-            let drive = async move { drive::record(&context, &recordings, port).await };
+            let drive = async move {
+                let record = drive::record(&context, &recordings, port);
+                if AssertUnwindSafe(record).catch_unwind().await.is_err() {
+                    // The log has the panic. One after the other would leave file after file.
+                    let pause = tokio::time::sleep(drive::RETRY);
+                    context.shutdown.closed.run_until_cancelled(pause).await;
+                }
+            };
             self.drives.begin(port, drive);
         }
     }

@@ -107,7 +107,7 @@ impl App {
     /// reported, they come as presses.
     fn is_held_switch(&mut self, action: Action) -> bool {
         match action {
-            Action::Latch | Action::Freeze => {}
+            Action::Latch | Action::Freeze | Action::Record => {}
             Action::Quit if self.stop_failed() => {}
             _ => return false,
         }

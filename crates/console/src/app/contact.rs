@@ -115,7 +115,7 @@ impl App {
     }
 
     /// Returns true if there is a connection on which the router has told what there is.
-    fn is_connected(&self) -> bool {
+    pub(super) fn is_connected(&self) -> bool {
         matches!(self.connection, ConnectionState::Up) && self.has_snapshot
     }
 

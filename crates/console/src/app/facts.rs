@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::App;
 use crate::app::contact::Contact;
+use crate::app::fleet::FleetLink;
 use crate::drive::{ControlHolder, DriveFacts, TOO_SLOW};
 
 /// Greatest age of a clock tick that proves that the car hears us. The car drops what is 1 s old.
@@ -15,10 +16,15 @@ const TICK_DUE: Duration = Duration::from_millis(300);
 const INPUT_ALIVE: Duration = Duration::from_millis(400);
 
 impl App {
+    /// Returns true if the router, which answers, says that it records this car.
+    pub(crate) fn is_recorded(&self, link: &FleetLink) -> bool {
+        let is_told = self.is_connected() && self.router_silence().is_none() && !self.is_replay();
+        is_told && link.info.control.is_recorded()
+    }
+
     /// Says that the chosen car is recorded.
     pub(crate) fn recording_word(&self) -> &'static str {
-        let link = self.link();
-        match link.is_some_and(|link| link.info.control.is_recorded()) {
+        match self.link().is_some_and(|link| self.is_recorded(link)) {
             true => "REC",
             false => "",
         }

@@ -103,8 +103,16 @@ impl App {
             }
             (_, Some(file)) if is_asked && (old.asked.is_none() || old.file.is_none()) => {
                 let file = fit(file.raw(), RECORDING);
-                let text = format!("recording, 15 min at most, [R] ends it: {file} at the router");
+                let key = if self.may_drive() {
+                    ", [R] ends it"
+                } else {
+                    ""
+                };
+                let text = format!("recording, 15 min at most{key}: {file} at the router");
                 (text, false)
+            }
+            (Some(_), Some(_)) if old.asked.is_some() && !is_asked => {
+                ("recorded until this drive ends".to_owned(), false)
             }
             (Some(file), None) => {
                 let file = fit(file.raw(), RECORDING);

@@ -966,3 +966,46 @@ fn the_highlight_stays_on_its_line_when_its_car_goes() {
     bench.feed(FeedEvent::LinkGone { service_port: 9003 });
     assert_eq!(bench.app.highlighted_port(), Some(9001));
 }
+
+#[test]
+fn a_recording_is_shown_as_long_as_the_router_tells_of_it() {
+    let mut car = testing::link(PORT, "car");
+    car.control.recording = Some(p2p_shared::protocol::RecordingInfo::default());
+    let mut bench = Bench::with(SIZE, vec![car], Vec::new());
+    let told = |file: Option<&str>| p2p_shared::protocol::RecordingInfo {
+        file: file.map(Into::into),
+        ..Default::default()
+    };
+    let tell = |bench: &mut Bench, recording| {
+        bench.feed(FeedEvent::Control {
+            service_port: PORT,
+            control: p2p_shared::protocol::ControlInfo {
+                recording: Some(recording),
+                ..Default::default()
+            },
+        });
+        bench.app.recording_word()
+    };
+    assert_eq!(tell(&mut bench, told(Some("a.mcap"))), "REC");
+    // A held key would switch it to and fro.
+    bench.app.drive = crate::drive::Drive::new(crate::drive::KeyReleases::Guessed);
+    bench.sent.clear();
+    bench.letters("RRRR");
+    let asks = bench.messages();
+    let asks = asks
+        .iter()
+        .filter(|it| matches!(it, ConsoleToRouter::Record { .. }));
+    assert_eq!(asks.count(), 1);
+    bench.now += Duration::from_millis(600);
+    bench.event(Event::Tick {
+        input_seen: bench.now,
+    });
+    assert_eq!(bench.app.recording_word(), "", "the router is silent");
+    bench.pass(20);
+    assert_eq!(bench.app.recording_word(), "REC");
+    bench.event(ConnectionEvent::Disconnected {
+        why: "the connection was closed".to_owned(),
+        retry_at: None,
+    });
+    assert_eq!(bench.app.recording_word(), "");
+}

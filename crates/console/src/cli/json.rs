@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use p2p_shared::protocol::{ControlInfo, FeedEvent, LinkInfo, MotionEvent};
+use p2p_shared::protocol::{ControlInfo, FeedEvent, LinkInfo, MotionEvent, RecordingInfo};
 use p2p_shared::timing::millis_f64;
 use serde_json::{Value, json};
 
@@ -38,15 +38,16 @@ pub(super) fn link(info: &LinkInfo) -> Value {
     link
 }
 
-/// What is being recorded; null: nothing is, or nothing can be.
+/// What is being recorded, or why it can't be; null: nothing is.
 pub(super) fn recording(control: &ControlInfo) -> Value {
-    let recording = control.recording.as_ref();
-    let Some((recording, file)) = recording.and_then(|it| Some((it, it.file.as_ref()?))) else {
+    let tells = |it: &&RecordingInfo| it.file.is_some() || it.failure.is_some();
+    let Some(recording) = control.recording.as_ref().filter(tells) else {
         return Value::Null;
     };
     let asked = recording.asked.as_ref();
     json!({
-        "file": file,
+        "file": recording.file,
+        "failure": recording.failure,
         "by": asked.map(|(by, _)| by),
         "left_s": asked.map(|(_, left_ms)| left_ms / 1000),
     })

@@ -14,6 +14,9 @@ use crate::app::NO_RECORDINGS;
 use crate::connection::{ConsoleSocket, RouterTarget};
 use crate::exit_code::{DENIED, ERROR, Failure, UNREACHABLE, closed_connection, connection_error};
 
+/// Where the router takes long, or its disk.
+const NO_FILE: &str = "no file has begun within 5 s, so the car is not recorded: try again";
+
 pub(super) async fn run(
     target: &RouterTarget,
     link: &str,
@@ -31,10 +34,18 @@ pub(super) async fn run(
         if car.control.recording.is_none() {
             return Err(Failure::new(ERROR, NO_RECORDINGS));
         }
+        let was_asked = (car.control.recording.as_ref()).is_some_and(|it| it.asked.is_some());
         let answer = ask(&mut client.socket, car.service_port, on);
-        let late = |_| Failure::new(UNREACHABLE, "the router did not answer in time");
-        let control = tokio::time::timeout(HELLO, answer).await.map_err(late)??;
-        Ok((car, control))
+        let late = |_| Failure::new(UNREACHABLE, NO_FILE);
+        let answered = tokio::time::timeout(HELLO, answer).await;
+        let answered = answered.map_err(late).flatten();
+        if answered.is_err() && on && !was_asked {
+            // What has failed for who asked does not begin later.
+            let (service_port, on) = (car.service_port, false);
+            let withdrawn = ConsoleToRouter::Record { service_port, on };
+            let _ = client.socket.push(&withdrawn);
+        }
+        Ok((car, answered?))
     };
     let asked = asked.await;
     client.close().await;

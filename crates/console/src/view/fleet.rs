@@ -86,6 +86,7 @@ fn render_details(frame: &mut Frame<'_>, area: Rect, app: &App, link: &FleetLink
         said.push(format!("at {}", router_of(link)));
     }
     let recording = info.control.recording.as_ref();
+    let recording = recording.filter(|_| app.is_recorded(link));
     if let Some(file) = recording.and_then(|recording| recording.file.as_ref()) {
         said.push(format!("REC {}", file.raw()));
     }
@@ -179,7 +180,7 @@ fn up_for(link: &FleetLink, app: &App) -> String {
 }
 
 fn state(link: &FleetLink, app: &App) -> String {
-    let is_recorded = link.info.control.is_recorded();
+    let is_recorded = app.is_recorded(link);
     match app.contact(link) {
         _ if link.info.stop_failed => "‼ STOP!".to_owned(),
         _ if !link.info.is_up => "✖ down".to_owned(),

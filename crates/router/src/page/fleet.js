@@ -159,7 +159,7 @@ function show() {
     text(title, car.name);
     text(word, state);
     const { driver } = car.control;
-    text(about, car.said ?? `:${port} · ${driver ? `driven by ${driver.name}` : "free"}${car.router ? ` · at ${car.router}` : ""}${car.control.recording?.file ? " · REC" : ""}`);
+    text(about, car.said ?? `:${port} · ${driver ? `driven by ${driver.name}` : "free"}${car.router ? ` · at ${car.router}` : ""}${!lost && isKnown && car.control.recording?.file ? " · REC" : ""}`);
     stop.ariaLabel = `STOP ${car.name}`;
   }
 }

@@ -71,7 +71,7 @@ export class View {
     this.showRequest(s, who);
     this.showFacts(s, isKnown);
     const recording = s.car?.control.recording;
-    hide("rec", !recording?.file);
+    hide("rec", !isKnown || !recording?.file);
     hide("record", !may);
     text("record", recording?.asked ? "End recording" : "Record 15 min");
     const isOurs = who.is === "us";

@@ -24,7 +24,7 @@ const AFTERWARDS: Duration = Duration::from_secs(10);
 /// Longest recording in one file.
 const LONGEST: Duration = Duration::from_secs(15 * 60);
 /// Time until the next try where a recording can't be written.
-const RETRY: Duration = Duration::from_secs(10);
+pub(super) const RETRY: Duration = Duration::from_secs(10);
 
 /// Time between two looks whether the disk answers.
 const CHECK: Duration = Duration::from_secs(1);
