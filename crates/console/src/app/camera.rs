@@ -73,6 +73,7 @@ impl App {
             return;
         }
         match event.what {
+            CameraReport::Picture(_, taken_ms) if !self.is_picture_wanted(taken_ms) => return,
             CameraReport::Picture(picture, taken_ms) => {
                 self.camera.why.clear();
                 self.camera.shown = Some(ShownPicture {

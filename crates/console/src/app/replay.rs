@@ -60,6 +60,8 @@ pub struct Replay {
     next: usize,
     key: Option<char>,
     pub plays: bool,
+    /// True if it has just come to its end: who pauses it then does not want it from the beginning.
+    has_ended: bool,
     speed: usize,
     /// Time when the moment was set last.
     set: Instant,
@@ -121,6 +123,7 @@ impl App {
             next: 0,
             key: None,
             plays: true,
+            has_ended: false,
             speed: FIRST_SPEED,
             set: self.now,
             picture: None,
@@ -130,6 +133,17 @@ impl App {
         if let Some(problem) = problem {
             self.notify(problem, true);
         }
+    }
+
+    /// Returns true for a picture of the moment that is shown, or of one before: some come late, also after one has gone
+    /// back.
+    pub(super) fn is_picture_wanted(&self, taken_ms: u64) -> bool {
+        let Some(replay) = &self.replay else {
+            return true;
+        };
+        let number = replay.picture.map(|(number, _)| number);
+        let wanted = number.and_then(|number| replay.car()?.pictures.get(number));
+        wanted.is_some_and(|(at, _)| p2p_shared::timing::millis(*at) >= taken_ms)
     }
 
     pub fn is_replay(&self) -> bool {
@@ -170,7 +184,9 @@ impl App {
         replay.set = now;
         let halves = SPEEDS.get(replay.speed).map_or(2, |(halves, _)| *halves);
         let there = replay.at.checked_add(passed * halves / 2);
+        replay.has_ended = false;
         if replay.plays && !passed.is_zero() {
+            replay.has_ended = there.is_none_or(|there| there >= replay.end());
             replay.plays = there.is_some_and(|there| there < replay.end());
             self.seek(there);
         }
@@ -226,6 +242,7 @@ impl App {
         replay.car = name;
         (self.fleet, self.chosen) = (Fleet::default(), None);
         self.camera.shown = None;
+        self.camera.why.clear();
     }
 
     /// Goes to the run that is selected in the log, when the Drive screen is opened from there.
@@ -246,6 +263,9 @@ impl App {
         let Some(replay) = &mut self.replay else {
             return;
         };
+        if replay.has_ended {
+            return;
+        }
         replay.plays = !replay.plays;
         if replay.plays && replay.at >= replay.end() {
             self.seek(None);
@@ -314,6 +334,7 @@ impl App {
         else {
             replay.picture = None;
             self.camera.shown = None;
+            self.camera.why.clear();
             return;
         };
         if replay.picture.replace((number, size)) != Some((number, size)) {

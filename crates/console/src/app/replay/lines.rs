@@ -36,6 +36,7 @@ pub(super) fn read(file: &[u8], recording: &mut Recording) -> Result<(), String>
     let mut reader = Reader {
         recording,
         silent: HashSet::new(),
+        lost: HashSet::new(),
         last: None,
         incident: None,
         ours: 0,
@@ -71,6 +72,8 @@ struct Reader<'a> {
     recording: &'a mut Recording,
     /// Cars that gave no answer when they were heard of last.
     silent: HashSet<String>,
+    /// Cars whose link was down when they were heard of last.
+    lost: HashSet<String>,
     /// Time of the line before.
     last: Option<Duration>,
     /// The car of an incident, and whether it told its past itself.
@@ -176,18 +179,35 @@ impl Reader<'_> {
         }
     }
 
-    /// Notes that a silent car is heard again, before what it tells. The router's log has no line for that.
+    /// Notes what a change says of the way to the car.
     fn heard(&mut self, name: &str, at: Duration, change: &Change) {
         match change {
             Change::Feed(FeedEvent::Rtt { .. }) => {
                 self.silent.insert(name.to_owned());
             }
-            Change::Feed(FeedEvent::Motion { .. } | FeedEvent::Link(_))
-                if self.silent.remove(name) =>
-            {
-                self.recording.add(name, at, Change::Answers, None);
+            Change::Feed(FeedEvent::LinkDown { .. }) => {
+                self.lost.insert(name.to_owned());
             }
+            Change::Feed(FeedEvent::Link(_)) => {
+                self.lost.remove(name);
+                self.answers(name, at);
+            }
+            Change::Feed(FeedEvent::Motion { .. }) => self.answers(name, at),
             _ => {}
+        }
+    }
+
+    /// Notes that a car is heard, before what it tells. The router's log has no line for the end of a silence, and the
+    /// end of an old link may come after the beginning of the new one.
+    fn answers(&mut self, name: &str, at: Duration) {
+        if self.lost.remove(name)
+            && let Some(car) = self.recording.car(name)
+        {
+            let up = FeedEvent::Link(Box::new(car.info.clone()));
+            self.recording.add(name, at, Change::Feed(up), None);
+        }
+        if self.silent.remove(name) {
+            self.recording.add(name, at, Change::Answers, None);
         }
     }
 
@@ -196,6 +216,10 @@ impl Reader<'_> {
         let Some(run) = saved_log::parse(Value::Object(fields), number) else {
             return;
         };
+        let result = run.result.as_ref();
+        if result.is_some_and(|result| result.executed() == "yes") {
+            self.answers(name, at);
+        }
         if !crate::text::is_of_link(&run) {
             let event = FeedEvent::Run(Box::new(run.clone()));
             self.recording.add(name, at, Change::Feed(event), None);
@@ -212,7 +236,7 @@ impl Reader<'_> {
             };
             let lost = FeedEvent::LinkDown {
                 service_port: car.info.service_port,
-                why: "its router ended".into(),
+                why: "nothing is known until the router started again".into(),
             };
             self.silent.remove(&name);
             (self.recording).add(&name, ended, Change::Feed(lost), None);
@@ -264,7 +288,7 @@ fn change(car: &LinkInfo, line: &Fields) -> Option<(Change, Option<String>)> {
     };
     let change = match message {
         "press" => Change::Key(field("command").parse().ok()),
-        "motion refused" => Change::Key(None),
+        "motion refused" | "press dropped: too old" => Change::Key(None),
         "stop" | "control requested" => Change::None,
         "control taken" => control(Some(Driver {
             session: SessionId(number_of(line, "session").unwrap_or_default()),

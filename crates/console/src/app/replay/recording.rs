@@ -92,6 +92,8 @@ impl Default for Recording {
 impl Recording {
     /// Orders the events and finds the first one, once all are there.
     pub(super) fn finish(&mut self) {
+        // Of some cars a log has only lines that tell nothing of the past.
+        (self.cars).retain(|_, car| !(car.events.is_empty() && car.pictures.is_empty()));
         for car in self.cars.values_mut() {
             // What the car dates itself is older than what was written before it.
             car.events.make_contiguous().sort_by_key(|event| event.at);

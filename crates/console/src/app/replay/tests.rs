@@ -112,6 +112,53 @@ fn a_routers_log_has_runs_and_what_became_of_links() {
 }
 
 #[test]
+fn a_car_that_does_something_has_a_link_and_answers_and_one_without_a_past_is_not_shown() {
+    let line = |at: &str, rest: &str| {
+        format!("{{\"timestamp\":\"2026-11-22T17:02:{at}Z\",\"message\":{rest}}}\n")
+    };
+    let run = r#""run","link":"car","run":"00000000000000aa","command":"hello","source":"http","from":"127.0.0.1","status":200,"executed":"yes","exit":"0","exec_ms":1.5,"link_ms":0.5,"total_ms":2.0"#;
+    let text = [
+        line("00", r#""recording asked for","link":"alpha","by":"anna""#),
+        line("01", r#""link up","link":"car","port":9000"#),
+        line("02", r#""link up","link":"car","port":9000"#),
+        line("02", r#""link down","link":"car","why":"replaced""#),
+        line(
+            "03",
+            r#""press","link":"car","driver":"anna","command":"forward","press":"1.1""#,
+        ),
+        line(
+            "04",
+            r#""press dropped: too old","link":"car","press":"1.1""#,
+        ),
+        line(
+            "05",
+            r#""motion started","link":"car","command":"forward","press":"1.2""#,
+        ),
+        line("06", r#""car stands","link":"car""#),
+        line("07", r#""no answer","link":"car","silent_ms":500"#),
+        line("08", run),
+    ];
+    let recording = read(&Bytes::from(text.concat())).unwrap();
+    assert_eq!(recording.cars.keys().collect::<Vec<_>>(), ["car"]);
+    let mut bench = Bench::unconnected((80, 24));
+    bench.app.replay("log".to_owned(), recording);
+    let at = |bench: &mut Bench, second: u32| {
+        bench.key(KeyCode::Home);
+        for _ in 1..second {
+            bench.letters(".");
+        }
+        let link = bench.app.link().unwrap();
+        let key = bench.app.replay.as_ref().unwrap().key();
+        (link.info.is_up, link.silent_since.is_some(), key.is_some())
+    };
+    assert_eq!(at(&mut bench, 3), (false, false, true));
+    assert_eq!(at(&mut bench, 4), (false, false, false));
+    assert_eq!(at(&mut bench, 5), (true, false, true));
+    assert_eq!(at(&mut bench, 7), (true, true, false));
+    assert_eq!(at(&mut bench, 8), (true, false, false));
+}
+
+#[test]
 fn nothing_is_known_of_a_car_from_its_routers_end_to_its_link() {
     let line = |at: &str, rest: &str| {
         format!("{{\"timestamp\":\"2026-11-22T17:02:{at}Z\",\"message\":{rest}}}\n")

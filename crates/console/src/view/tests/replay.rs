@@ -4,6 +4,7 @@ use bytes::Bytes;
 use crossterm::event::KeyCode;
 
 use super::{seen, snapshots};
+use crate::app::Effect;
 use crate::app::replay::read;
 use crate::app::replay::testing::{BEGAN, JPEG, drive};
 use crate::app::saved_log;
@@ -58,11 +59,19 @@ fn a_recording_shows_key_car_and_picture_of_each_moment() {
     snapshots("replay_drive", |size| {
         let mut bench = replay(size, "car-20261122T170200Z.mcap", drive());
         bench.pass(4_000);
-        let picture = Picture::decode(JPEG, (30, 10));
-        bench.event(crate::app::Event::Camera(CameraEvent {
-            service_port: 9000,
-            what: CameraReport::Picture(picture.unwrap(), BEGAN + 3_960),
-        }));
+        let shown = |effect: &Effect| match effect {
+            Effect::PastPicture(picture) => Some(picture.taken_ms),
+            _ => None,
+        };
+        let asked = bench.sent.iter().filter_map(shown).last();
+        // The other one is of a moment that was gone back from.
+        for taken_ms in asked.into_iter().chain([BEGAN + 9_000]) {
+            let picture = Picture::decode(JPEG, (30, 10)).unwrap();
+            bench.event(crate::app::Event::Camera(CameraEvent {
+                service_port: 9000,
+                what: CameraReport::Picture(picture, taken_ms),
+            }));
+        }
         bench
     });
     let mut bench = replay((80, 24), "car.mcap", drive());
