@@ -197,11 +197,12 @@ impl MeshScenario {
     /// Why a console does not show the car up at this router.
     pub(super) fn not_shown_at(&self, holder: usize) -> Option<String> {
         self.world.views().iter().find_map(|view| {
-            let key = view.key.as_ref().filter(|key| key.may_see())?;
+            let key = view.key.as_ref()?;
             let at = (view.router != holder).then(|| format!("{}:8888", NAMES[holder]));
             let is_true = view.is_up && view.at == at;
             let name = NAMES[view.router];
-            (!is_true && !key.is_void()).then(|| {
+            let is_told = key.may_see() && self.world.keys.is_first(key);
+            (!is_true && is_told).then(|| {
                 format!(
                     "a console at {name} shows the car up: {}, at {:?}; it is at {at:?}",
                     view.is_up, view.at

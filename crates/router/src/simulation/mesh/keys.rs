@@ -15,6 +15,9 @@ use super::{NAMES, PORT, ROUTERS};
 use crate::auth::key_store::KeyFile;
 use crate::ops::state_file::MESH_FILE;
 
+/// Number of keys that are there from the start, beside the car's.
+const FIRST: usize = 4;
+
 /// All keys, and the state directories of the routers.
 pub(super) struct SimKeys {
     folder: tempfile::TempDir,
@@ -35,7 +38,7 @@ impl SimKeys {
             SimKey::new(name, &key, role, port.is_none_or(|port| port == PORT))
         };
         let car = make("car-key", Role::Link, Some(PORT));
-        let others = [
+        let others: [SimKey; FIRST] = [
             make("runs", Role::Drive, None),
             make("drives", Role::Drive, Some(PORT)),
             make("sees", Role::View, Some(PORT)),
@@ -65,6 +68,12 @@ impl SimKeys {
     /// All keys but the car's.
     pub(super) fn all(&self) -> Vec<Arc<SimKey>> {
         self.others.lock().unwrap().clone()
+    }
+
+    /// Returns true for a key that all routers have had from the start: none has refused it, and pauses for that.
+    pub(super) fn is_first(&self, key: &SimKey) -> bool {
+        let all = self.others.lock().unwrap();
+        all.iter().take(FIRST).any(|first| first.id == key.id)
     }
 
     /// The key that is good all the time, for everything.
