@@ -221,6 +221,8 @@ impl EventLoop {
         let mut code = ExitCode::SUCCESS;
         let mut plan = LoopPlan::new(Duration::ZERO);
         let mut picture_due = Instant::now();
+        // True if one has come that is not drawn yet.
+        let mut has_picture = false;
         let continues = SignalKind::from_raw(rustix::process::Signal::CONT.as_raw());
         let mut continues = signal(continues).context("SIGCONT")?;
         loop {
@@ -237,7 +239,9 @@ impl EventLoop {
                 // A terminal that takes long gets fewer pictures, and goes on to show what the car does.
                 let took = drawn.elapsed();
                 self.app.note_drawing(took);
-                picture_due = Instant::now() + took * PICTURE_PAUSE;
+                if std::mem::take(&mut has_picture) {
+                    picture_due = Instant::now() + took * PICTURE_PAUSE;
+                }
             }
             let mut wait = self.app.next_tick();
             if self.app.dirty {
@@ -272,13 +276,14 @@ impl EventLoop {
                     event.map(Event::Connection)
                 }
                 event = self.pictures.recv(), if picture_due <= Instant::now() && !self.pictures.is_closed() => {
+                    has_picture = true;
                     event.map(Event::Camera)
                 }
                 _ = continues.recv() => {
-                screen.continued()?;
-                self.app.dirty = true;
-                None
-            }
+                    screen.continued()?;
+                    self.app.dirty = true;
+                    None
+                }
                 () = tokio::time::sleep(wait) => None,
             };
             let tick = Event::Tick {
