@@ -123,7 +123,9 @@ impl TerminalScreen {
             execute!(io::stdout(), PopKeyboardEnhancementFlags, base)?;
             self.all_keys(all_keys)?;
         }
-        self.terminal.clear()
+        // Not `clear`, which asks the terminal where the cursor is: the thread that reads the keys takes the answer.
+        let area = self.terminal.get_frame().area();
+        self.terminal.resize(area)
     }
 
     /// Takes over a new size, in columns and rows.
