@@ -79,10 +79,9 @@ async fn a_stop_that_fails_says_what_it_said_how_often_it_was_tried_and_when_the
     let terminal = fixture.driving().await;
     fixture.sh("printf '#!/bin/sh\\necho no such pin >&2; exit 3\\n' > command/stop");
     terminal.send(b" ");
-    terminal.sees("‼ STOP FAILED: car may still move").await;
-    terminal
-        .sees(" times: exit 3: no such pin. Next try in ")
-        .await;
+    let why = "‼ STOP FAILED: car may still move: exit 3: no such pin";
+    terminal.sees(why).await;
+    terminal.sees(" times. Next try in ").await;
     // Another desk is told as well, and nothing covers it.
     let mut watch = fixture.console(&["watch"]);
     watch.stdin(std::process::Stdio::null());
