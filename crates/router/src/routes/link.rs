@@ -15,7 +15,7 @@ use p2p_shared::os::jitter;
 use p2p_shared::protocol::{InnerToRouter, LinkHello, Rejection, RouterToInner};
 use p2p_shared::text::Escaped;
 use p2p_shared::timing;
-use p2p_shared::websocket::MessageSocket;
+use p2p_shared::websocket::{MessageSocket, SocketEvent};
 
 use crate::auth::access::{Caller, Revoked};
 use crate::car::Car;
@@ -93,10 +93,15 @@ pub(crate) async fn run(
         hello: &hello,
         grant: None,
     };
-    // Other routers may be asked: meanwhile this one may begin to go down.
+    // Other routers may be asked: meanwhile this one may begin to go down, or the inner may end. One that has
+    // ended takes nothing from the one that runs in its place.
     let draining = &context.shutdown.draining;
-    let claiming = draining.run_until_cancelled(context.registry.claim_everywhere(claim));
-    let granted = match claiming.await {
+    let claimed = tokio::select! {
+        biased;
+        () = closed(&mut socket) => return refused("the inner went away before it had its port"),
+        claimed = draining.run_until_cancelled(context.registry.claim_everywhere(claim)) => claimed,
+    };
+    let granted = match claimed {
         Some(Ok(granted)) => granted,
         Some(Err((rejection, why))) => {
             refused(&why);
@@ -110,6 +115,15 @@ pub(crate) async fn run(
         }
     };
     serve(context, caller, peer, socket, &hello, granted).await;
+}
+
+/// Waits for the end of a connection. An inner says nothing between its hello and its welcome.
+async fn closed(socket: &mut LinkSocket) {
+    while let Ok(event) = socket.event().await {
+        if let SocketEvent::Closed(_) = event {
+            return;
+        }
+    }
 }
 
 /// Runs a link whose claim was granted, and keeps its port for a while after its end.

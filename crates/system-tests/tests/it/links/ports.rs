@@ -263,6 +263,24 @@ async fn the_same_inner_that_dials_again_is_no_rival_to_itself() {
 }
 
 #[tokio::test]
+async fn an_inner_that_has_gone_takes_no_port_from_the_one_in_its_place() {
+    let world = World::open();
+    let mut inner = FakeInner::greeting(world.main_port(), &hello("owner", 0)).await;
+    let (_, port) = inner.is_welcomed().await;
+    let mut gone = FakeInner::silent(world.main_port()).await;
+    gone.send(InnerToRouter::Hello(hello("owner", port))).await;
+    // The router is on this thread, and so reads the hello and the end of its connection together.
+    drop(gone);
+    until_so("the hello is refused", async || {
+        world.metric("p2p_router_link_refusals_total").await == 1
+    })
+    .await;
+    let run = asking(port, "/cgi?command=a");
+    assert_eq!(inner.is_asked_to_run().await.command.as_str(), "a");
+    run.abort();
+}
+
+#[tokio::test]
 async fn one_identity_may_hold_two_ports_and_names_are_made_unique() {
     let world = World::open();
     let main = world.main_port();
