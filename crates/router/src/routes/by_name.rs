@@ -12,6 +12,7 @@ use crate::http::host;
 use crate::http::response::Problem;
 use crate::mesh::Mesh;
 use crate::mesh::hop::handshake;
+use crate::routes::elsewhere::moving;
 
 /// Returns whom a request is for, or why it is for nobody; `None`: for the main port itself.
 pub(crate) fn find<B>(
@@ -45,12 +46,15 @@ pub(crate) fn find_at<B>(
             HostedCar::Named(name) => context.registry.named(&name).remove(&port),
             HostedCar::At(_) | HostedCar::NoLabel => None,
         };
-        let sentence = || {
-            format!(
-                "this is the service port {port}, and not of the car with this host name: ask for the name at the main port: nothing was run"
-            )
-        };
-        occupant.ok_or_else(|| Problem::new(StatusCode::MISDIRECTED_REQUEST, sentence()))
+        occupant.ok_or_else(|| match context.registry.is_known(port) {
+            true => Problem::new(
+                StatusCode::MISDIRECTED_REQUEST,
+                format!(
+                    "this is the service port {port}, and not of the car with this host name: ask for the name at the main port: nothing was run"
+                ),
+            ),
+            false => moving(port),
+        })
     }))
 }
 

@@ -24,6 +24,8 @@ use crate::routes::request::RequestContext;
 mod passed_back;
 mod problems;
 
+pub(crate) use problems::moving;
+
 use passed_back::{Counted, answer};
 use problems::{check_number, not_again, not_reached};
 

@@ -135,6 +135,13 @@ impl Registry {
         self.find(&mut self.held.lock(), port, None)
     }
 
+    /// Returns true if it is known which car has this port.
+    pub(crate) fn is_known(&self, port: u16) -> bool {
+        let is_elsewhere = |mesh: &mesh::Mesh| mesh.is_elsewhere(port);
+        self.held.lock().cars.contains_key(&port)
+            || self.rules.mesh.as_deref().is_some_and(is_elsewhere)
+    }
+
     fn find(&self, held: &mut Held, port: u16, name: Option<&LinkName>) -> Option<Occupant> {
         let is_meant = |it: &Occupant| name.is_none() || matches!(it, Occupant::Here(_));
         held.occupant(port).filter(is_meant).or_else(|| {

@@ -13,11 +13,7 @@ const MOST_HEADERS: usize = 97;
 
 impl ElsewhereRequest<'_> {
     pub(super) fn moved(&self) -> Problem {
-        let sentence = format!(
-            "the car at service port {} goes from one router to another: nothing was run; try again in a moment",
-            self.port.open.port
-        );
-        Problem::retry_after(StatusCode::SERVICE_UNAVAILABLE, 1, sentence)
+        moving(self.port.open.port)
     }
 
     pub(super) fn renamed(&self) -> Problem {
@@ -51,6 +47,14 @@ impl ElsewhereRequest<'_> {
         );
         Problem::new(StatusCode::BAD_REQUEST, sentence).executed(Executed::Unknown)
     }
+}
+
+/// Makes the answer while no router is known to have the car of a port.
+pub(crate) fn moving(port: u16) -> Problem {
+    let sentence = format!(
+        "the car at service port {port} goes from one router to another: nothing was run; try again in a moment"
+    );
+    Problem::retry_after(StatusCode::SERVICE_UNAVAILABLE, 1, sentence)
 }
 
 pub(super) fn not_reached(there: &Elsewhere, why: &Unreachable) -> Problem {
