@@ -1,5 +1,6 @@
 //! A car that records what it does, and its drive page.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use p2p_inner::Inner;
@@ -12,6 +13,8 @@ pub(crate) struct DriveSetup {
     pub(crate) world: World,
     pub(crate) port: u16,
     pub(crate) inner: Inner,
+    /// How many of the things that it did were waited for.
+    seen: AtomicUsize,
 }
 
 impl DriveSetup {
@@ -26,7 +29,12 @@ impl DriveSetup {
         world.script("hello", "echo \"hello $*\"; cat");
         world.script("fails", "echo no >&2; exit 3");
         let (inner, port) = world.inner_with(inner_config(&world)).await;
-        Self { world, port, inner }
+        Self {
+            world,
+            port,
+            inner,
+            seen: AtomicUsize::new(0),
+        }
     }
 
     pub(crate) fn origin(&self) -> String {
@@ -52,9 +60,16 @@ impl DriveSetup {
         self.did().iter().filter(|did| *did == what).count()
     }
 
-    /// Waits until this is what it did last.
+    /// Waits until it stands, or until it has begun this motion since it was waited for last: where the machine is
+    /// slow the lease may have ended that already.
     pub(crate) async fn does(&self, what: &str) {
-        until(what, || self.did().last().is_some_and(|last| last == what)).await;
+        let seen = self.seen.load(Ordering::Relaxed);
+        let is_so = |did: &[String]| match what {
+            "stop" => did.last().is_some_and(|last| last == what),
+            _ => did[seen..].iter().any(|did| did == what),
+        };
+        until(what, || is_so(&self.did())).await;
+        self.seen.store(self.did().len(), Ordering::Relaxed);
     }
 
     /// Looks for a while whether it moves again.

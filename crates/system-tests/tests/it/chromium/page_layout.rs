@@ -160,7 +160,9 @@ async fn commands_run_in_the_page_and_say_how_they_ended() {
 async fn a_page_lives_through_the_absence_of_its_car_and_says_which_hop_is_lost() {
     let drive_setup = DriveSetup::new().await;
     let browser = drive_setup.page().await;
-    let DriveSetup { world, port, inner } = drive_setup;
+    let DriveSetup {
+        world, port, inner, ..
+    } = drive_setup;
     drop(inner);
     browser.reads("OFFLINE").await;
     browser.reads("router → car").await;
