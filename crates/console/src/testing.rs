@@ -62,10 +62,6 @@ pub(crate) fn connected() -> ConnectionEvent {
 
 pub(crate) fn link(service_port: u16, name: &str) -> LinkInfo {
     LinkInfo {
-        service_port,
-        name: name.parse().unwrap(),
-        key: "".into(),
-        is_up: true,
         since_ms: 65_000,
         rtts_us: vec![20_000, 22_000, 19_000, 24_000, 40_000, 21_000]
             .try_into()
@@ -76,17 +72,9 @@ pub(crate) fn link(service_port: u16, name: &str) -> LinkInfo {
             .into_iter()
             .map(|name| name.parse().unwrap())
             .collect(),
-        stop: "stop".parse().unwrap(),
         lease_ms: 400,
         motion_limit_ms: 2_000,
-        control: ControlInfo::default(),
-        moving: None,
-        stop_failed: false,
-        router: None,
-        epoch: None,
-        silent_ms: None,
-        stop_failure: None,
-        past: false,
+        ..LinkInfo::new(service_port, name.parse().unwrap(), "stop".parse().unwrap())
     }
 }
 

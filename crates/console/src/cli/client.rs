@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use p2p_shared::net::dialer::RouterAddress;
 use p2p_shared::net::reconnect::Retry;
-use p2p_shared::protocol::{LinkInfo, RouterToConsole};
+use p2p_shared::protocol::{ConsoleToRouter, LinkInfo, RouterToConsole};
 use p2p_shared::text::Escaped;
 use p2p_shared::timing::HELLO;
 use p2p_shared::websocket::SocketEvent;
@@ -13,6 +13,32 @@ use crate::app::fleet::find_link;
 use crate::connection::{ConsoleSocket, FAREWELL, RouterTarget};
 use crate::exit_code::{Failure, OFFLINE, UNREACHABLE, closed_connection, connection_error};
 use crate::text::closest;
+
+/// Sends a question.
+pub(super) fn ask(socket: &mut ConsoleSocket, question: &ConsoleToRouter) -> Result<(), Failure> {
+    let pushed = socket.push(question);
+    pushed.map_err(|error| Failure::new(UNREACHABLE, connection_error(&error)))
+}
+
+/// Waits for the next message.
+///
+/// # Errors
+/// If the router refuses what was asked, or the connection ends.
+pub(super) async fn next_message(socket: &mut ConsoleSocket) -> Result<RouterToConsole, Failure> {
+    loop {
+        match socket.event().await {
+            Ok(SocketEvent::Message(RouterToConsole::Refused {
+                reason, message, ..
+            })) => return Err(Failure::refused(Some(reason), message.raw())),
+            Ok(SocketEvent::Message(message)) => return Ok(message),
+            Ok(SocketEvent::Closed(why)) => {
+                return Err(Failure::new(UNREACHABLE, closed_connection(&why)));
+            }
+            Err(error) => return Err(Failure::new(UNREACHABLE, connection_error(&error))),
+            Ok(_) => {}
+        }
+    }
+}
 
 /// A connection to a router that has sent its first snapshot.
 pub(super) struct RouterClient {
@@ -52,28 +78,20 @@ impl RouterClient {
     }
 
     async fn receive(router: RouterAddress, mut socket: ConsoleSocket) -> Result<Self, Failure> {
-        let mut all = Vec::new();
+        let mut links = Vec::new();
         loop {
-            match socket.event().await {
-                Ok(SocketEvent::Message(RouterToConsole::Snapshot { last, links, .. })) => {
-                    all.extend(links);
-                    if last {
-                        let links = all;
-                        return Ok(Self {
-                            router,
-                            socket,
-                            links,
-                        });
-                    }
+            if let RouterToConsole::Snapshot {
+                last, links: more, ..
+            } = next_message(&mut socket).await?
+            {
+                links.extend(more);
+                if last {
+                    return Ok(Self {
+                        router,
+                        socket,
+                        links,
+                    });
                 }
-                Ok(SocketEvent::Message(RouterToConsole::Refused {
-                    reason, message, ..
-                })) => return Err(Failure::refused(Some(reason), message.raw())),
-                Ok(SocketEvent::Closed(why)) => {
-                    return Err(Failure::new(UNREACHABLE, closed_connection(&why)));
-                }
-                Err(error) => return Err(Failure::new(UNREACHABLE, connection_error(&error))),
-                Ok(_) => {}
             }
         }
     }

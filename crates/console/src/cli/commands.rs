@@ -5,13 +5,12 @@ use std::process::ExitCode;
 use p2p_shared::names::CommandName;
 use p2p_shared::protocol::{CommandInfo, ConsoleToRouter, RouterToConsole};
 use p2p_shared::timing::HELLO;
-use p2p_shared::websocket::SocketEvent;
 use serde_json::json;
 
-use super::client::RouterClient;
+use super::client::{RouterClient, ask, next_message};
 use super::output::{self, OutputLine};
 use crate::connection::{ConsoleSocket, RouterTarget};
-use crate::exit_code::{Failure, OFFLINE, UNREACHABLE, closed_connection, connection_error};
+use crate::exit_code::{Failure, OFFLINE};
 use crate::text::closest;
 
 /// Our number for the list; that of the only run of this program is 1.
@@ -48,33 +47,24 @@ fn line(CommandInfo { name, problem }: CommandInfo, as_json: bool) -> OutputLine
 
 /// Asks for all commands of the car.
 async fn list(socket: &mut ConsoleSocket, service_port: u16) -> Result<Vec<CommandInfo>, Failure> {
+    let question = ConsoleToRouter::ListCommands {
+        request: REQUEST,
+        service_port,
+    };
+    ask(socket, &question)?;
     let asked = async {
-        let lost = |error| Failure::new(UNREACHABLE, connection_error(&error));
-        let ask = ConsoleToRouter::ListCommands {
-            request: REQUEST,
-            service_port,
-        };
-        socket.push(&ask).map_err(lost)?;
         let mut all = Vec::new();
         loop {
-            match socket.event().await.map_err(lost)? {
-                SocketEvent::Message(RouterToConsole::Commands {
-                    request: REQUEST,
-                    commands,
-                    more,
-                }) => {
-                    all.extend(commands);
-                    if !more {
-                        return Ok(all);
-                    }
+            if let RouterToConsole::Commands {
+                request: REQUEST,
+                commands,
+                more,
+            } = next_message(socket).await?
+            {
+                all.extend(commands);
+                if !more {
+                    return Ok(all);
                 }
-                SocketEvent::Message(RouterToConsole::Refused {
-                    reason, message, ..
-                }) => return Err(Failure::refused(Some(reason), message.raw())),
-                SocketEvent::Closed(why) => {
-                    return Err(Failure::new(UNREACHABLE, closed_connection(&why)));
-                }
-                _ => {}
             }
         }
     };

@@ -12,13 +12,12 @@ use p2p_shared::logging::recent_lines;
 use p2p_shared::names::LinkName;
 use p2p_shared::protocol::{ConsoleToRouter, MAX_PAST, PastSource, RouterToConsole};
 use p2p_shared::timing::millis;
-use p2p_shared::websocket::SocketEvent;
 
-use super::client::RouterClient;
+use super::client::{RouterClient, ask, next_message};
 use super::output::{self, OutputLine};
 use crate::app::wall_clock::WallClock;
 use crate::connection::{ConsoleSocket, RouterTarget};
-use crate::exit_code::{Failure, UNREACHABLE, closed_connection, connection_error};
+use crate::exit_code::Failure;
 use crate::incident::{Incident, Told};
 
 const REQUEST: u64 = 2;
@@ -100,39 +99,33 @@ async fn fetch(
     service_port: u16,
     last: Duration,
 ) -> Result<(Told, Told), Failure> {
-    let lost = |error| Failure::new(UNREACHABLE, connection_error(&error));
     let began = SystemTime::now();
-    let ask = ConsoleToRouter::AskPast {
+    let question = ConsoleToRouter::AskPast {
         request: REQUEST,
         service_port,
         last_ms: millis(last),
         log: true,
     };
-    socket.push(&ask).map_err(lost)?;
+    ask(socket, &question)?;
     let (mut car, mut router) = (Told::default(), Told::default());
     let asking = async {
         loop {
-            match socket.event().await.map_err(lost)? {
-                SocketEvent::Message(RouterToConsole::Past {
-                    request: REQUEST,
-                    source,
-                    lines,
-                    more,
-                }) => {
-                    let told = match source {
-                        PastSource::Car => &mut car,
-                        PastSource::Router => &mut router,
-                    };
-                    told.answered.get_or_insert_with(|| between(began));
-                    told.lines.extend_from_slice(&lines);
-                    if !more {
-                        return Ok(());
-                    }
+            if let RouterToConsole::Past {
+                request: REQUEST,
+                source,
+                lines,
+                more,
+            } = next_message(socket).await?
+            {
+                let told = match source {
+                    PastSource::Car => &mut car,
+                    PastSource::Router => &mut router,
+                };
+                told.answered.get_or_insert_with(|| between(began));
+                told.lines.extend_from_slice(&lines);
+                if !more {
+                    return Ok(());
                 }
-                SocketEvent::Closed(why) => {
-                    return Err(Failure::new(UNREACHABLE, closed_connection(&why)));
-                }
-                _ => {}
             }
         }
     };

@@ -4,15 +4,14 @@ use std::process::ExitCode;
 
 use p2p_shared::protocol::{ConsoleToRouter, ControlInfo, FeedEvent, RouterToConsole};
 use p2p_shared::timing::HELLO;
-use p2p_shared::websocket::SocketEvent;
 use serde_json::json;
 
-use super::client::RouterClient;
+use super::client::{self, RouterClient, next_message};
 use super::json;
 use super::output::{self, OutputLine};
 use crate::app::NO_RECORDINGS;
 use crate::connection::{ConsoleSocket, RouterTarget};
-use crate::exit_code::{DENIED, ERROR, Failure, UNREACHABLE, closed_connection, connection_error};
+use crate::exit_code::{DENIED, ERROR, Failure, UNREACHABLE};
 
 /// Where the router takes long, or its disk.
 const NO_FILE: &str = "no file has begun within 5 s, so the car is not recorded: try again";
@@ -78,35 +77,26 @@ async fn ask(
     service_port: u16,
     on: bool,
 ) -> Result<ControlInfo, Failure> {
-    let lost = |error| Failure::new(UNREACHABLE, connection_error(&error));
-    let ask = ConsoleToRouter::Record { service_port, on };
-    socket.push(&ask).map_err(lost)?;
+    client::ask(socket, &ConsoleToRouter::Record { service_port, on })?;
     loop {
-        match socket.event().await.map_err(lost)? {
-            SocketEvent::Message(RouterToConsole::Feed(FeedEvent::Control {
+        let control = match next_message(socket).await? {
+            RouterToConsole::Feed(FeedEvent::Control {
                 service_port: port,
                 control,
-            })) if port == service_port => {
-                let recording = control.recording.clone().unwrap_or_default();
-                if let (true, Some(why)) = (on, recording.failure) {
-                    return Err(Failure::new(ERROR, format!("not recorded: {why}")));
-                }
-                let is_asked = recording.asked.is_some();
-                let is_so = match on {
-                    true => is_asked && recording.file.is_some(),
-                    false => !is_asked,
-                };
-                if is_so {
-                    return Ok(control);
-                }
-            }
-            SocketEvent::Message(RouterToConsole::Refused {
-                reason, message, ..
-            }) => return Err(Failure::refused(Some(reason), message.raw())),
-            SocketEvent::Closed(why) => {
-                return Err(Failure::new(UNREACHABLE, closed_connection(&why)));
-            }
-            _ => {}
+            }) if port == service_port => control,
+            _ => continue,
+        };
+        let recording = control.recording.clone().unwrap_or_default();
+        if let (true, Some(why)) = (on, recording.failure) {
+            return Err(Failure::new(ERROR, format!("not recorded: {why}")));
+        }
+        let is_asked = recording.asked.is_some();
+        let is_so = match on {
+            true => is_asked && recording.file.is_some(),
+            false => !is_asked,
+        };
+        if is_so {
+            return Ok(control);
         }
     }
 }

@@ -266,6 +266,35 @@ pub struct LinkInfo {
     pub past: bool,
 }
 
+impl LinkInfo {
+    /// A link that is up, and of which nothing else is known.
+    #[must_use]
+    pub fn new(service_port: u16, name: LinkName, stop: CommandName) -> Self {
+        Self {
+            service_port,
+            name,
+            key: Text::default(),
+            is_up: true,
+            since_ms: 0,
+            rtts_us: List::default(),
+            runs: 0,
+            failures: 0,
+            motion: List::default(),
+            stop,
+            lease_ms: 0,
+            motion_limit_ms: 0,
+            control: ControlInfo::default(),
+            moving: None,
+            stop_failed: false,
+            router: None,
+            epoch: None,
+            silent_ms: None,
+            stop_failure: None,
+            past: false,
+        }
+    }
+}
+
 /// Run as a console sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunInfo {

@@ -211,6 +211,21 @@ pub enum StopCause {
     Worker,
 }
 
+impl StopCause {
+    /// All causes.
+    pub const ALL: [Self; 9] = [
+        Self::Asked,
+        Self::Released,
+        Self::Lease,
+        Self::Limit,
+        Self::NotStarted,
+        Self::Again,
+        Self::Beginning,
+        Self::Watchdog,
+        Self::Worker,
+    ];
+}
+
 /// Shows the cause of a stop.
 impl fmt::Display for StopCause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

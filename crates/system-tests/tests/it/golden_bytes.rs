@@ -268,17 +268,7 @@ fn motion_events() -> Vec<MotionEvent> {
             why,
         });
     }
-    for cause in [
-        StopCause::Asked,
-        StopCause::Released,
-        StopCause::Lease,
-        StopCause::Limit,
-        StopCause::NotStarted,
-        StopCause::Again,
-        StopCause::Beginning,
-        StopCause::Watchdog,
-        StopCause::Worker,
-    ] {
+    for cause in StopCause::ALL {
         events.push(Over {
             press: None,
             cause,
@@ -377,26 +367,16 @@ fn control() -> ControlInfo {
 
 fn link_info() -> LinkInfo {
     LinkInfo {
-        service_port: 9000,
-        name: "car".parse().unwrap(),
         key: "van".into(),
-        is_up: true,
         since_ms: 5,
         rtts_us: vec![400, 500].try_into().unwrap(),
         runs: 3,
         failures: 1,
         motion: vec!["left".parse().unwrap()].try_into().unwrap(),
-        stop: "stop".parse().unwrap(),
         lease_ms: 400,
         motion_limit_ms: 2000,
         control: control(),
-        moving: None,
-        stop_failed: false,
-        router: None,
-        epoch: None,
-        silent_ms: None,
-        stop_failure: None,
-        past: false,
+        ..LinkInfo::new(9000, "car".parse().unwrap(), "stop".parse().unwrap())
     }
 }
 

@@ -19,18 +19,6 @@ use crate::text::fit;
 
 type Fields = Map<String, Value>;
 
-const CAUSES: [StopCause; 9] = [
-    StopCause::Asked,
-    StopCause::Released,
-    StopCause::Lease,
-    StopCause::Limit,
-    StopCause::NotStarted,
-    StopCause::Again,
-    StopCause::Beginning,
-    StopCause::Watchdog,
-    StopCause::Worker,
-];
-
 /// Reads a file. Lines that are no JSON, such as a last one that is incomplete, are left out.
 pub(super) fn read(file: &[u8], recording: &mut Recording) -> Result<(), String> {
     let mut reader = Reader {
@@ -328,9 +316,8 @@ fn motion(line: &Fields) -> Option<MotionEvent> {
         run.unwrap_or_else(|_| RunId::from_number(0))
     };
     let cause = || {
-        CAUSES
-            .into_iter()
-            .find(|it| it.to_string() == field("cause"))
+        let cause = field("cause");
+        (StopCause::ALL.into_iter()).find(|it| it.to_string() == cause)
     };
     let end = || saved_log::parse_end(field("exit"));
     let exec_us = || {

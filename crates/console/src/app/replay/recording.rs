@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use p2p_shared::names::{CommandName, LinkName};
-use p2p_shared::protocol::{ControlInfo, FeedEvent, LinkInfo, PressId};
+use p2p_shared::protocol::{FeedEvent, LinkInfo, PressId};
 use p2p_shared::text::Escaped;
 
 use crate::app::fleet::ByGuardian;
@@ -154,26 +154,8 @@ impl Recording {
 impl PastCar {
     fn new(name: LinkName) -> Option<Self> {
         let info = LinkInfo {
-            service_port: 0,
-            name,
-            key: Default::default(),
-            is_up: true,
-            since_ms: 0,
-            rtts_us: Default::default(),
-            runs: 0,
-            failures: 0,
             motion: MOTION.iter().filter_map(|name| name.parse().ok()).collect(),
-            stop: STOP.parse().ok()?,
-            lease_ms: 0,
-            motion_limit_ms: 0,
-            control: ControlInfo::default(),
-            moving: None,
-            stop_failed: false,
-            router: None,
-            epoch: None,
-            silent_ms: None,
-            stop_failure: None,
-            past: false,
+            ..LinkInfo::new(0, name, STOP.parse().ok()?)
         };
         Some(Self {
             info,

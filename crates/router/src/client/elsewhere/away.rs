@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use p2p_shared::bounded::{List, Text};
-use p2p_shared::protocol::{ControlInfo, LinkInfo};
+use p2p_shared::bounded::Text;
+use p2p_shared::protocol::LinkInfo;
 use p2p_shared::timing;
 
 use super::CarsElsewhere;
@@ -75,27 +75,12 @@ fn link(there: &Elsewhere, now: Instant) -> Option<LinkInfo> {
         MemberState::Away { since } => since,
         _ => now,
     };
+    // Only its router knows.
+    let stop = "stop".parse().ok()?;
     Some(LinkInfo {
-        service_port: record.port,
-        name: record.name.clone(),
-        key: Text::default(),
         is_up: false,
         since_ms: timing::millis(now.saturating_duration_since(since)),
-        rtts_us: List::default(),
-        runs: 0,
-        failures: 0,
-        motion: List::default(),
-        // Only its router knows.
-        stop: "stop".parse().ok()?,
-        lease_ms: 0,
-        motion_limit_ms: 0,
-        control: ControlInfo::default(),
-        moving: None,
-        stop_failed: false,
         router: Some(Text::new(there.member.address.to_string())),
-        epoch: None,
-        silent_ms: None,
-        stop_failure: None,
-        past: false,
+        ..LinkInfo::new(record.port, record.name.clone(), stop)
     })
 }

@@ -326,29 +326,16 @@ fn answer(command: &str) -> Vec<SendEvent> {
 
 pub fn snapshot() -> RouterToConsole {
     let link = |port: u16, name: &str, is_up| LinkInfo {
-        service_port: port,
-        name: name.parse().unwrap(),
-        key: "".into(),
         is_up,
         since_ms: 5_000,
         rtts_us: vec![1_000].try_into().unwrap(),
-        runs: 0,
-        failures: 0,
         motion: ["forward", "back", "left", "right"]
             .into_iter()
             .map(|name| name.parse().unwrap())
             .collect(),
-        stop: "stop".parse().unwrap(),
         lease_ms: 400,
         motion_limit_ms: 2_000,
-        control: ControlInfo::default(),
-        moving: None,
-        stop_failed: false,
-        router: None,
-        epoch: None,
-        silent_ms: None,
-        stop_failure: None,
-        past: false,
+        ..LinkInfo::new(port, name.parse().unwrap(), "stop".parse().unwrap())
     };
     RouterToConsole::Snapshot {
         first: true,

@@ -1,6 +1,5 @@
 use std::time::Duration;
 
-use p2p_shared::bounded::List;
 use p2p_shared::protocol::Driver;
 use proptest::prelude::*;
 
@@ -26,26 +25,11 @@ impl Directory for News {
 
 fn link(at: Start, port: u16, epoch: u64) -> LinkInfo {
     LinkInfo {
-        service_port: port,
-        name: "car".parse().unwrap(),
-        key: "".into(),
-        is_up: true,
-        since_ms: 0,
-        rtts_us: List::default(),
-        runs: 0,
-        failures: 0,
-        motion: List::default(),
-        stop: "halt".parse().unwrap(),
         lease_ms: 400,
         motion_limit_ms: 2000,
-        control: ControlInfo::default(),
-        moving: None,
-        stop_failed: false,
         router: Some(at.0.to_string().as_str().into()),
         epoch: Some(epoch),
-        silent_ms: None,
-        stop_failure: None,
-        past: false,
+        ..LinkInfo::new(port, "car".parse().unwrap(), "halt".parse().unwrap())
     }
 }
 
