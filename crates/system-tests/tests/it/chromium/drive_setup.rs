@@ -8,6 +8,9 @@ use p2p_inner::Inner;
 use crate::common::chromium::Chromium;
 use crate::common::{World, inner_config, until};
 
+/// Time for what takes some seconds on a page that is not held up.
+const IN_TIME: Duration = Duration::from_secs(30);
+
 /// The car's router, and the car.
 pub(crate) struct DriveSetup {
     pub(crate) world: World,
@@ -49,7 +52,22 @@ impl DriveSetup {
         browser
     }
 
-    /// All that it did.
+    /// Runs this on a page; again with new ones, six times in all, while the machine holds up the page for so
+    /// long that it stops the car and gives control back.
+    pub(crate) async fn on_a_page_in_time(drive: impl AsyncFn(&Self, &Chromium)) {
+        for _ in 0..6 {
+            let drive_setup = Self::new().await;
+            let browser = drive_setup.page().await;
+            let driving = drive(&drive_setup, &browser);
+            if tokio::time::timeout(IN_TIME, driving).await.is_ok() {
+                return;
+            }
+            let text = browser.text().await;
+            assert!(text.contains("FAILSAFE"), "it never ends: {text}");
+        }
+        panic!("no page was in time");
+    }
+
     pub(crate) fn did(&self) -> Vec<String> {
         let did = std::fs::read_to_string(self.world.note("motion")).unwrap_or_default();
         did.lines().map(str::to_owned).collect()

@@ -66,8 +66,10 @@ async fn space_stops_and_latches_and_a_takes_control_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_finger_drives_and_is_lost_in_no_way_that_keeps_the_car_moving() {
-    let drive_setup = DriveSetup::new().await;
-    let browser = drive_setup.page().await;
+    DriveSetup::on_a_page_in_time(drive_by_finger).await;
+}
+
+async fn drive_by_finger(drive_setup: &DriveSetup, browser: &Chromium) {
     browser.resize(360, 640, true).await;
     let (x, y) = browser.middle("[data-direction='0']").await;
     for end in ["touchEnd", "touchCancel"] {
