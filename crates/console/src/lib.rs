@@ -21,7 +21,6 @@ mod desk_log;
 pub mod drive;
 mod event_loop;
 mod exit_code;
-mod incident;
 pub mod keymap;
 pub mod picture;
 pub mod routers;

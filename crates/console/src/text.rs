@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use p2p_shared::names::Argument;
-use p2p_shared::protocol::{End, RunInfo, RunSource};
+use p2p_shared::protocol::{RunInfo, RunSource};
 use p2p_shared::text::Escaped;
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
@@ -171,28 +171,13 @@ pub fn source_word(source: RunSource) -> &'static str {
     }
 }
 
-pub fn end_text(end: End) -> String {
-    match end {
-        End::Exit(code) => format!("exit {code}"),
-        end => end.to_string(),
-    }
-}
-
-/// The end of a stop command. One that could not be started has the exit code that a shell gives, and no time.
-pub fn stop_end(end: End, exec_us: u64) -> String {
-    match end {
-        End::Exit(_) if exec_us == 0 => "nothing was run".to_owned(),
-        end => end_text(end),
-    }
-}
-
 /// The result of a run, in a word or two.
 pub fn outcome(run: &RunInfo) -> String {
     let Some(result) = &run.result else {
         return "running".to_owned();
     };
     match result.end {
-        Some(end) => end_text(end),
+        Some(end) => end.text(),
         None if is_of_link(run) => String::new(),
         None => format!("status {}", result.status),
     }

@@ -7,6 +7,7 @@ pub mod backoff;
 pub mod bounded;
 pub mod car_clock;
 pub mod codec;
+pub mod incident;
 pub mod invitation;
 pub mod keepalive;
 pub mod key;

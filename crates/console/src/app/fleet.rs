@@ -10,11 +10,12 @@ use p2p_shared::protocol::{
     ActiveMotion, ControlInfo, End, LinkInfo, MotionEvent, PastEntry, PastEvent, PressId, RunInfo,
     RunResult, StopCause, StopFailure,
 };
+use p2p_shared::timing::micros;
 
 use crate::app::car_moments::CarMoments;
 use crate::app::round_trips::RoundTrips;
 use crate::app::timeline::{Sign, Timeline, glyph};
-use crate::text::{end_text, fit, stop_end};
+use crate::text::fit;
 
 /// Most motions that are kept of a car.
 const MOTIONS: usize = 64;
@@ -264,7 +265,7 @@ impl FleetLink {
                 let command = motion
                     .map_or("motion", |(_, name)| name.as_str())
                     .to_owned();
-                let text = format!("{command}: {}, {} ms", end_text(*end), exec_us / 1000);
+                let text = format!("{command}: {}, {} ms", end.text(), exec_us / 1000);
                 self.ran = Some(ran(command, *end, *exec_us));
                 text
             }
@@ -275,7 +276,7 @@ impl FleetLink {
                 failure,
             } => {
                 self.ran = Some(ran(self.info.stop.to_string(), *end, *exec_us));
-                let (end, ms) = (stop_end(*end, *exec_us), exec_us / 1000);
+                let (end, ms) = (end.stop_text(*exec_us), exec_us / 1000);
                 match failure.as_ref().map(|failure| fit(failure.said.raw(), 80)) {
                     Some(said) if !said.is_empty() => {
                         format!("stop: {end}, {ms} ms ({cause}): {said}")
@@ -362,10 +363,7 @@ pub struct EndedCommand {
 impl EndedCommand {
     /// The end in words.
     pub fn end_text(&self) -> String {
-        stop_end(
-            self.end,
-            u64::try_from(self.exec.as_micros()).unwrap_or(u64::MAX),
-        )
+        self.end.stop_text(micros(self.exec))
     }
 }
 

@@ -3,9 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use p2p_shared::protocol::{
-    ConsoleToRouter, MAX_PAST, MotionEvent, PastEntry, PastEvent, StopCause,
-};
+use p2p_shared::protocol::{ConsoleToRouter, MAX_PAST, MotionEvent, PastEntry, StopCause};
 use p2p_shared::timing::millis;
 
 use super::App;
@@ -156,29 +154,10 @@ impl App {
     }
 }
 
-/// Reads the lines of an answer. Returns the time at the car as it answered, and the entries, newest first, each with
-/// whether the car's clock has run since.
-pub(crate) fn newest_first(lines: &[u8]) -> Option<(PastEntry, Vec<(PastEntry, bool)>)> {
-    let lines = lines.split(|byte| *byte == b'\n');
-    let mut entries: Vec<PastEntry> = lines.filter_map(PastEntry::of_line).collect();
-    let is_now = |entry: &PastEntry| entry.event == PastEvent::Now;
-    let answered = entries.remove(entries.iter().position(is_now)?);
-    let (mut clock_ms, mut is_this_start) = (answered.clock_ms, true);
-    let newest_first = entries.into_iter().rev().map(|entry| {
-        // Of two that name no start of the machine, the order tells.
-        is_this_start = entry.boot == answered.boot
-            && (entry.boot.is_some() || is_this_start && entry.clock_ms <= clock_ms);
-        clock_ms = entry.clock_ms;
-        (entry, is_this_start)
-    });
-    let entries = newest_first.collect();
-    Some((answered, entries))
-}
-
 /// Reads the lines, and dates them by the moment at which the car answered, of which its clock is given: by that
 /// clock, or by its time of day what was before its last start. `None`: the car has not answered.
 pub fn dated(lines: &[u8], moment: impl Fn(u64) -> Instant) -> Option<Vec<(Instant, PastEntry)>> {
-    let (answered, entries) = newest_first(lines)?;
+    let (answered, entries) = PastEntry::newest_first(lines)?;
     let now = moment(answered.clock_ms);
     let mut dated = Vec::new();
     for (entry, is_this_start) in entries {

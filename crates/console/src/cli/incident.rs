@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use jiff::tz::TimeZone;
+use p2p_shared::incident::{Incident, Own, Subject, Told};
 use p2p_shared::logging::recent_lines;
 use p2p_shared::names::LinkName;
 use p2p_shared::protocol::{ConsoleToRouter, MAX_PAST, PastSource, RouterToConsole};
@@ -18,7 +19,6 @@ use super::output::{self, OutputLine};
 use crate::app::wall_clock::WallClock;
 use crate::connection::{ConsoleSocket, RouterTarget};
 use crate::exit_code::Failure;
-use crate::incident::{Incident, Told};
 
 const REQUEST: u64 = 2;
 /// Time for the answer, which a car reads from its disk.
@@ -35,11 +35,13 @@ pub(super) async fn run(
     let asked = match car.past {
         true => fetch(&mut client.socket, car.service_port, last).await,
         // An older router does not know the question.
-        false => Ok((Told::default(), Told::default())),
+        false => Ok(Default::default()),
     };
-    let router = client.router.clone();
+    let router = client.router.to_string();
     client.close().await;
-    let (told_car, told_router) = asked?;
+    let (mut told_car, told_router) = asked?;
+    told_car.missing =
+        "it is away, or older than this console. Ask again when it is back".to_owned();
     let now = SystemTime::now();
     let since = now.checked_sub(last).unwrap_or(UNIX_EPOCH);
     let name = car.name.as_str();
@@ -49,22 +51,21 @@ pub(super) async fn run(
     });
     let unix = now.duration_since(UNIX_EPOCH).unwrap_or_default();
     let since_ms = millis(unix.saturating_sub(last));
-    let incident = Incident::of(&told_car, &told_router, &desk, since_ms);
+    let own = Own {
+        name: "desk",
+        lines: &desk,
+    };
+    let incident = Incident::of(&told_car, &told_router, own, since_ms);
     let clock = WallClock::new(Instant::now(), unix, TimeZone::system());
     let now_ms = millis(unix);
-    let mut head = format!(
-        "Incident report: {name} (port {}) at {router}, the last {} to {}",
-        car.service_port,
-        humantime::format_duration(last),
-        clock.full(now_ms)
-    );
-    if !car.past || told_car.lines.is_empty() {
-        head += "\nThe car did not tell its past: it is away, or older than this console. Ask again when it is back.";
-    }
-    if told_router.lines.is_empty() {
-        head += "\nThe router did not tell its log.";
-    }
-    let page = incident.page(&head, &|ms| clock.time_of_day(ms));
+    let subject = Subject {
+        car: name,
+        service_port: car.service_port,
+        router: &router,
+        last,
+        until: clock.full(now_ms),
+    };
+    let page = incident.page(&subject, &|ms| clock.time_of_day(ms));
     let files = save(&car.name, &clock.stamp(now_ms), &incident.json(), &page)?;
     output::print_lines(
         page.lines()

@@ -13,7 +13,7 @@ use super::client::RouterClient;
 use super::output::{self, OutputLine};
 use super::{json, stop_signal};
 use crate::connection::{self, ConnectionEvent, RouterTarget, ToRouter};
-use crate::text::{end_text, short, stop_end, time_of_day};
+use crate::text::{short, time_of_day};
 
 /// Round trip to the router before one was measured.
 const FIRST_ROUND_TRIP: Duration = Duration::from_secs(1);
@@ -287,7 +287,7 @@ fn motion_text(event: &MotionEvent) -> String {
             Some(by) => format!("motion ends: {cause} by {by}"),
             None => format!("motion ends: {cause}"),
         },
-        MotionEvent::Ended { end, .. } => format!("motion process ended: {}", end_text(*end)),
+        MotionEvent::Ended { end, .. } => format!("motion process ended: {}", end.text()),
         MotionEvent::Stopped {
             failure: Some(failure),
             ..
@@ -300,7 +300,7 @@ fn motion_text(event: &MotionEvent) -> String {
             exec_us,
             failure,
         } => {
-            let mut text = format!("stop ran ({cause}): {}", stop_end(*end, *exec_us));
+            let mut text = format!("stop ran ({cause}): {}", end.stop_text(*exec_us));
             if let Some(failure) = failure {
                 if !failure.said.raw().is_empty() {
                     text += &format!(": {}", failure.said);

@@ -43,6 +43,26 @@ impl PastEntry {
     pub fn of_line(line: &[u8]) -> Option<Self> {
         serde_json::from_slice(line).ok()
     }
+
+    /// Reads the lines of an answer. Returns the time at the car as it answered, and the entries, newest first, each
+    /// with whether the car's clock has run since. `None`: the car has not answered.
+    #[must_use]
+    pub fn newest_first(lines: &[u8]) -> Option<(Self, Vec<(Self, bool)>)> {
+        let lines = lines.split(|byte| *byte == b'\n');
+        let mut entries: Vec<Self> = lines.filter_map(Self::of_line).collect();
+        let is_now = |entry: &Self| entry.event == PastEvent::Now;
+        let answered = entries.remove(entries.iter().position(is_now)?);
+        let (mut clock_ms, mut is_this_start) = (answered.clock_ms, true);
+        let newest_first = entries.into_iter().rev().map(|entry| {
+            // Of two that name no start of the machine, the order tells.
+            is_this_start = entry.boot == answered.boot
+                && (entry.boot.is_some() || is_this_start && entry.clock_ms <= clock_ms);
+            clock_ms = entry.clock_ms;
+            (entry, is_this_start)
+        });
+        let entries = newest_first.collect();
+        Some((answered, entries))
+    }
 }
 
 /// What an entry tells.

@@ -105,6 +105,26 @@ pub enum End {
     Ended,
 }
 
+impl End {
+    /// The end in words, for people.
+    #[must_use]
+    pub fn text(self) -> String {
+        match self {
+            Self::Exit(code) => format!("exit {code}"),
+            end => end.to_string(),
+        }
+    }
+
+    /// The end of a stop command. One that could not be started has the exit code that a shell gives, and no time.
+    #[must_use]
+    pub fn stop_text(self, exec_us: u64) -> String {
+        match self {
+            Self::Exit(_) if exec_us == 0 => "nothing was run".to_owned(),
+            end => end.text(),
+        }
+    }
+}
+
 /// Value of `P2P-Exit`, also in logs: an exit code, a signal's name, `timeout`, `cancelled` or
 /// `ended`.
 impl std::fmt::Display for End {

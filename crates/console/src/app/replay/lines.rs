@@ -116,11 +116,13 @@ impl Reader<'_> {
         }
         let said = Some(format!("{from}: {says}"));
         let change = match (from, text(&told, "message")) {
-            ("desk", "press") => Change::Key(text(&told, "command").parse().ok()),
-            ("desk", "release") => Change::Key(None),
-            ("desk", "no answer") if text(&told, "hop").ends_with("car") => self.silence(name),
-            ("desk", "answers, or the link is lost") => Change::Answers,
-            ("desk", _) => Change::None,
+            ("desk" | "page", "press") => Change::Key(text(&told, "command").parse().ok()),
+            ("desk" | "page", "release") => Change::Key(None),
+            ("desk" | "page", "no answer") if text(&told, "hop").ends_with("car") => {
+                self.silence(name)
+            }
+            ("desk" | "page", "answers, or the link is lost") => Change::Answers,
+            ("desk" | "page", _) => Change::None,
             // What the car told was so whether or not the router heard it; and nothing says when it did again.
             (_, message) if has_car && message.starts_with("motion ") => Change::None,
             (_, "no answer") if has_car => Change::None,

@@ -1,7 +1,6 @@
-use p2p_shared::names::RunId;
-use p2p_shared::protocol::{ActiveMotion, End, PressId};
-
 use super::*;
+use crate::names::RunId;
+use crate::protocol::{ActiveMotion, End, PressId};
 
 /// This desk's time at which the car answered.
 const NOW: u64 = 1_796_000_100_000;
@@ -29,7 +28,27 @@ fn told(lines: String) -> Told {
     Told {
         lines: lines.into_bytes(),
         answered: Some((NOW, Duration::from_millis(12))),
+        missing: "it is away".to_owned(),
     }
+}
+
+fn desk(lines: &str) -> Own<'_> {
+    Own {
+        name: "desk",
+        lines: lines.as_bytes(),
+    }
+}
+
+/// The page, with times as seconds before now.
+fn page_of(incident: &Incident) -> String {
+    let subject = Subject {
+        car: "car",
+        service_port: 9000,
+        router: "example.org:8888",
+        last: Duration::from_secs(60),
+        until: "now".to_owned(),
+    };
+    incident.page(&subject, &|ms| format!("T-{}", (NOW - ms) / 1000))
 }
 
 fn log(at_ms: u64, fields: &str) -> String {
@@ -104,7 +123,7 @@ fn incident() -> Incident {
         NOW - 27_500,
         r#""message":"no answer","link":"car","hop":"router → car""#,
     ) + &log(NOW - 61_000, r#""message":"stop","link":"car""#);
-    Incident::of(&told(car), &told(router), desk.as_bytes(), NOW - 60_000)
+    Incident::of(&told(car), &told(router), self::desk(&desk), NOW - 60_000)
 }
 
 #[test]
@@ -137,8 +156,9 @@ fn three_clocks_become_one() {
 
 #[test]
 fn the_page_says_who_drove_what_stopped_the_car_and_when() {
-    let page = incident().page("Incident of car", &|ms| format!("T-{}", (NOW - ms) / 1000));
+    let page = page_of(&incident());
     for said in [
+        "Incident report: car (port 9000) at example.org:8888, the last 1m to now\n\nIn short",
         "T-31  anna takes control (it was free).",
         "T-30  anna drove forward.",
         "T-28  no answer from the car for 500 ms.",
@@ -174,8 +194,8 @@ fn a_name_with_braces_is_told_as_it_is() {
         r#""message":"control taken","link":"car","driver":"{1}anna}","how":"it was free""#,
     );
     let router = format!("{{\"now_ms\":{NOW}}}\n") + &taken;
-    let incident = Incident::of(&told(entry(0, PastEvent::Now)), &told(router), b"", 0);
-    let page = incident.page("", &|ms| format!("T-{}", (NOW - ms) / 1000));
+    let incident = Incident::of(&told(entry(0, PastEvent::Now)), &told(router), desk(""), 0);
+    let page = page_of(&incident);
     assert!(
         page.contains("T-1  {1}anna} takes control (it was free)."),
         "{page}"
@@ -193,10 +213,10 @@ fn what_is_told_again_and_again_is_one_line() {
     let incident = Incident::of(
         &told(entry(0, PastEvent::Now)),
         &told(String::new()),
-        desk.as_bytes(),
+        self::desk(&desk),
         0,
     );
-    let page = incident.page("", &|ms| format!("T-{}", (NOW - ms) / 1000));
+    let page = page_of(&incident);
     let said = "no connection to the router: connection refused";
     assert!(
         page.contains(&format!(
@@ -209,4 +229,49 @@ fn what_is_told_again_and_again_is_one_line() {
         "{page}"
     );
     assert_eq!(page.matches(said).count(), 2, "{page}");
+}
+
+#[test]
+fn what_a_page_noted_is_told_as_the_pages_and_what_nobody_told_is_said() {
+    let page = log(
+        NOW - 9000,
+        r#""message":"press","link":"car","command":"forward""#,
+    ) + &log(
+        NOW - 8000,
+        r#""message":"no answer","link":"car","hop":"the link""#,
+    ) + &log(NOW - 7000, r#""message":"release","link":"car""#);
+    let own = Own {
+        name: "page",
+        lines: page.as_bytes(),
+    };
+    let incident = Incident::of(&told(String::new()), &Told::default(), own, 0);
+    let page = page_of(&incident);
+    for said in [
+        "to now\nThe car did not tell its past: it is away.\nThe router did not tell its log.\n\nIn short",
+        "  The car did not tell what moved it",
+        "T-8  At this page: NO ANSWER: the link is silent.",
+        "Clocks: all times are this page's\n",
+        "T-9  page    the key for forward is pressed\n",
+        "T-7  page    this page ends the press\n",
+    ] {
+        assert!(page.contains(said), "{said}\n{page}");
+    }
+}
+
+#[test]
+fn clocks_that_are_wrong_by_any_time_are_told_without_a_panic() {
+    for (own_ms, its_ms) in [(0, u64::MAX), (u64::MAX, 0), (1 << 63, 0)] {
+        let router = Told {
+            lines: format!(
+                "{{\"now_ms\":{its_ms}}}\n{}",
+                log(NOW, r#""message":"link up""#)
+            )
+            .into_bytes(),
+            answered: Some((own_ms, Duration::ZERO)),
+            missing: String::new(),
+        };
+        let incident = Incident::of(&router, &router, desk(""), 0);
+        assert_eq!(incident.lines.len(), 1);
+        assert!(incident.json().contains("link up"));
+    }
 }

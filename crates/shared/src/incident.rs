@@ -1,80 +1,131 @@
-//! What the car, the router and this desk know of the last minutes of a car, on one clock: as lines for
-//! programs and as a page that somebody reads who was not there. Pure.
+//! What the car, the router and whoever asks know of the last minutes of a car, on one clock: as lines for
+//! programs and as a page that somebody reads who was not there. Pure. The console asks for it at a desk, and the
+//! router makes it for its drive page.
 
 use std::time::Duration;
 
-use p2p_shared::bounded::Text;
-use p2p_shared::protocol::{MotionEvent, PastEntry, PastEvent, StopCause};
-use p2p_shared::text::Escaped;
-use p2p_shared::timing::millis;
 use serde_json::{Map, Value, json};
 
-use crate::app::past::newest_first;
-use crate::text::{end_text, fit, stop_end};
+use crate::bounded::Text;
+use crate::protocol::{MotionEvent, PastEntry, PastEvent, StopCause};
+use crate::text::Escaped;
+use crate::timing::millis;
 
 /// The sentence for a car that stands.
 const STOOD: &str = "The car stood.";
 /// Most characters of a text of somebody else.
 const TEXT: usize = 160;
+/// Most characters of a name.
+const NAME: usize = 40;
 
-/// What one of the three told, and how its clock stands to this desk's.
+/// What the car or the router told, and how its clock stands to that of whoever asks.
 #[derive(Debug, Default)]
-pub(crate) struct Told {
+pub struct Told {
+    /// Lines of JSON.
     pub lines: Vec<u8>,
-    /// Time of day at this desk when it answered, in milliseconds since 1970, and how far that may be wrong.
+    /// Time of day of whoever asks when it answered, in milliseconds since 1970, and how far that may be wrong.
     pub answered: Option<(u64, Duration)>,
+    /// Reason why it told nothing, if it did not: the rest of a sentence.
+    pub missing: String,
 }
 
-/// One line of the merged story, by this desk's clock.
+/// What was noted where somebody asks.
+#[derive(Debug, Clone, Copy)]
+pub struct Own<'a> {
+    /// Whose notes these are: `desk` or `page`.
+    pub name: &'static str,
+    /// Lines as a log has them, with the time of that machine.
+    pub lines: &'a [u8],
+}
+
+/// What a report is about.
+#[derive(Debug)]
+pub struct Subject<'a> {
+    /// Name of the car.
+    pub car: &'a str,
+    /// Its service port.
+    pub service_port: u16,
+    /// Address of the router, as whoever asks has it.
+    pub router: &'a str,
+    /// Length of the time of which was asked.
+    pub last: Duration,
+    /// Date and time of its end.
+    pub until: String,
+}
+
+/// One line of the merged story, by the clock of whoever asks.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Line {
-    pub at_ms: u64,
-    pub source: &'static str,
-    pub text: String,
+struct Line {
+    at_ms: u64,
+    source: &'static str,
+    text: String,
     raw: Value,
 }
 
 /// A sentence of the summary, with its time in milliseconds since 1970, if it has one.
 type Sentence = (Option<u64>, String);
 
-/// How the clock of another stands to this desk's.
+/// How the clock of another stands to that of whoever asks.
 #[derive(Debug)]
-pub(crate) struct ClockOffset {
+struct ClockOffset {
     source: &'static str,
     ahead_ms: i64,
     uncertain: Duration,
 }
 
-#[derive(Debug, Default)]
-pub(crate) struct Incident {
-    pub lines: Vec<Line>,
+/// The merged story.
+#[derive(Debug)]
+pub struct Incident {
+    /// Whose notes are in it, beside what car and router told.
+    own: &'static str,
+    lines: Vec<Line>,
     clocks: Vec<ClockOffset>,
     /// What the page begins with: sentences, with their times.
     short: Vec<Sentence>,
+    /// What is not known, in sentences.
+    missing: Vec<String>,
 }
 
 impl Incident {
-    /// Merges what was told. The desk's own lines need no other clock.
-    pub(crate) fn of(car: &Told, router: &Told, desk: &[u8], since_ms: u64) -> Self {
-        let mut all = Self::default();
-        let has_car = all.add_car(car);
-        all.add_log("router", router, has_car);
-        let own = Told {
-            lines: desk.to_vec(),
-            answered: None,
+    /// Merges what was told since then. The lines of whoever asks need no other clock.
+    #[must_use]
+    pub fn of(car: &Told, router: &Told, own: Own<'_>, since_ms: u64) -> Self {
+        let mut all = Self {
+            own: own.name,
+            lines: Vec::new(),
+            clocks: Vec::new(),
+            short: Vec::new(),
+            missing: Vec::new(),
         };
-        all.add_log("desk", &own, false);
+        let has_car = all.add_car(car);
+        all.add_log("router", &router.lines, router.answered, has_car);
+        all.add_log(own.name, own.lines, None, false);
         all.lines.retain(|line| line.at_ms >= since_ms);
         all.lines.sort_by_key(|line| line.at_ms);
-        all.short = in_short(&all.lines, has_car);
+        all.short = Story::of(&all, has_car);
+        let told = [
+            ("The car did not tell its past", car),
+            ("The router did not tell its log", router),
+        ];
+        let missing = told.into_iter().filter(|(_, told)| told.lines.is_empty());
+        let sentences = missing.map(|(what, told)| match cut(&told.missing) {
+            why if why.is_empty() => format!("{what}."),
+            why => format!("{what}: {why}."),
+        });
+        all.missing = sentences.collect();
         all
     }
 
-    fn clock(&mut self, source: &'static str, its_ms: u64, told: &Told) -> i64 {
-        let Some((desk_ms, uncertain)) = told.answered else {
+    fn clock(
+        &mut self,
+        source: &'static str,
+        its_ms: u64,
+        answered: Option<(u64, Duration)>,
+    ) -> i64 {
+        let Some((own_ms, uncertain)) = answered else {
             return 0;
         };
-        let ahead_ms = its_ms.cast_signed() - desk_ms.cast_signed();
+        let ahead_ms = its_ms.cast_signed().wrapping_sub(own_ms.cast_signed());
         self.clocks.push(ClockOffset {
             source,
             ahead_ms,
@@ -85,16 +136,16 @@ impl Incident {
 
     /// Returns true if the car told its past.
     fn add_car(&mut self, told: &Told) -> bool {
-        let Some((now, entries)) = newest_first(&told.lines) else {
+        let Some((now, entries)) = PastEntry::newest_first(&told.lines) else {
             return false;
         };
-        let ahead = self.clock("car", now.at_ms, told);
-        let desk_now = told.answered.map_or(now.at_ms, |(desk_ms, _)| desk_ms);
+        let ahead = self.clock("car", now.at_ms, told.answered);
+        let own_now = told.answered.map_or(now.at_ms, |(own_ms, _)| own_ms);
         for (entry, is_this_start) in entries {
             // By its clock, which nobody sets; by its time of day what was before its last start.
             let of_clock = |its_ms: u64| match is_this_start {
-                true => desk_now.saturating_sub(now.clock_ms.saturating_sub(its_ms)),
-                false => entry.at_ms.saturating_add_signed(-ahead),
+                true => own_now.saturating_sub(now.clock_ms.saturating_sub(its_ms)),
+                false => entry.at_ms.saturating_add_signed(ahead.saturating_neg()),
             };
             let at_ms = match &entry.event {
                 PastEvent::Motion(MotionEvent::Over {
@@ -116,23 +167,33 @@ impl Incident {
         true
     }
 
-    fn add_log(&mut self, source: &'static str, told: &Told, has_car: bool) {
-        let lines = told.lines.split(|byte| *byte == b'\n');
+    fn add_log(
+        &mut self,
+        source: &'static str,
+        lines: &[u8],
+        answered: Option<(u64, Duration)>,
+        has_car: bool,
+    ) {
+        let is_own = source == self.own;
         let mut ahead = 0;
-        for line in lines {
+        for line in lines.split(|byte| *byte == b'\n') {
             let Ok(Value::Object(fields)) = serde_json::from_slice(line) else {
                 continue;
             };
             if let Some(now_ms) = fields.get("now_ms").and_then(Value::as_u64) {
-                ahead = self.clock(source, now_ms, told);
+                ahead = self.clock(source, now_ms, answered);
                 continue;
             }
             let at = fields.get("timestamp").and_then(Value::as_str);
             let at = at.and_then(|at| humantime::parse_rfc3339(at).ok());
             let at = at.and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok());
-            if let (Some(at), Some(text)) = (at, of_log(source, &fields, has_car)) {
+            let text = match is_own {
+                true => of_own_log(source, &fields),
+                false => of_log(&fields, has_car),
+            };
+            if let (Some(at), Some(text)) = (at, text) {
                 self.lines.push(Line {
-                    at_ms: millis(at).saturating_add_signed(-ahead),
+                    at_ms: millis(at).saturating_add_signed(ahead.saturating_neg()),
                     source,
                     text,
                     raw: Value::Object(fields),
@@ -141,8 +202,9 @@ impl Incident {
         }
     }
 
-    /// Lines of JSON, each with its time by this desk's clock, who told it, what it says and what it was.
-    pub(crate) fn json(&self) -> String {
+    /// Lines of JSON, each with its time by the clock of whoever asks, who told it, what it says and what it was.
+    #[must_use]
+    pub fn json(&self) -> String {
         let lines = self.lines.iter().map(|line| {
             let (at_ms, from) = (line.at_ms, line.source);
             json!({ "at_ms": at_ms, "from": from, "text": line.text, "told": line.raw }).to_string()
@@ -150,14 +212,26 @@ impl Incident {
         lines.map(|line| line + "\n").collect()
     }
 
-    /// The page. `time` shows a time of day with tenths of a second.
-    pub(crate) fn page(&self, head: &str, time: &dyn Fn(u64) -> String) -> String {
-        let mut page = format!("{head}\n\nIn short\n");
+    /// The page. `time` shows a time of day in milliseconds since 1970.
+    #[must_use]
+    pub fn page(&self, subject: &Subject<'_>, time: &dyn Fn(u64) -> String) -> String {
+        let mut page = format!(
+            "Incident report: {} (port {}) at {}, the last {} to {}\n",
+            subject.car,
+            subject.service_port,
+            cut(subject.router),
+            humantime::format_duration(subject.last),
+            subject.until
+        );
+        for sentence in &self.missing {
+            page += &format!("{sentence}\n");
+        }
+        page += "\nIn short\n";
         for (at_ms, sentence) in &self.short {
             let at = at_ms.map_or(String::new(), |at_ms| time(at_ms) + "  ");
             page += &format!("  {at}{sentence}\n");
         }
-        page += "\nClocks: all times are this desk's";
+        page += &format!("\nClocks: all times are this {}'s", self.own);
         for clock in &self.clocks {
             let ahead = Duration::from_millis(clock.ahead_ms.unsigned_abs()).as_secs_f64();
             let way = if clock.ahead_ms < 0 {
@@ -186,12 +260,33 @@ impl Incident {
     }
 }
 
+fn cut(text: &str) -> String {
+    Escaped(text).cut(TEXT).to_string()
+}
+
+fn name(text: &Text) -> String {
+    Escaped(text.raw()).cut(NAME).to_string()
+}
+
+/// A field of a line of a log, in words.
+fn field(fields: &Map<String, Value>, name: &str) -> String {
+    match fields.get(name) {
+        Some(Value::String(text)) => cut(text),
+        Some(value) => value.to_string(),
+        None => String::new(),
+    }
+}
+
+/// A sentence, and the reason in a line of a log, if it has one.
+fn but_why(fields: &Map<String, Value>, text: &str) -> String {
+    match field(fields, "why") {
+        why if why.is_empty() => text.to_owned(),
+        why => format!("{text}: {why}"),
+    }
+}
+
 fn of_entry(entry: &PastEntry) -> String {
-    let who = |none: &str| {
-        let who = entry.who.as_ref().map(|who| fit(who.raw(), 40));
-        who.unwrap_or_else(|| none.to_owned())
-    };
-    let cut = |text: &str| Escaped(text).cut(TEXT).to_string();
+    let who = |none: &str| entry.who.as_ref().map_or_else(|| none.to_owned(), name);
     match &entry.event {
         PastEvent::Now => String::new(),
         PastEvent::Start { software } => format!("{} started at the car", cut(software.raw())),
@@ -222,7 +317,7 @@ fn of_entry(entry: &PastEntry) -> String {
             MotionEvent::Over {
                 press, cause, by, ..
             } => {
-                let by = by.as_ref().map(|by| format!(" by {}", fit(by.raw(), 40)));
+                let by = by.as_ref().map(|by| format!(" by {}", name(by)));
                 let press = press.map(|press| format!(" (press {press})"));
                 let left = match (cause, entry.left_ms) {
                     (StopCause::Lease | StopCause::Limit, _) | (_, None) => String::new(),
@@ -235,11 +330,7 @@ fn of_entry(entry: &PastEntry) -> String {
                 )
             }
             MotionEvent::Ended { end, exec_us, .. } => {
-                format!(
-                    "its command ended: {}, {} ms",
-                    end_text(*end),
-                    exec_us / 1000
-                )
+                format!("its command ended: {}, {} ms", end.text(), exec_us / 1000)
             }
             MotionEvent::Stopped {
                 cause,
@@ -257,7 +348,7 @@ fn of_entry(entry: &PastEntry) -> String {
                 });
                 format!(
                     "the stop command ran ({cause}): {}, {} ms{}",
-                    stop_end(*end, *exec_us),
+                    end.stop_text(*exec_us),
                     exec_us / 1000,
                     said.unwrap_or_default()
                 )
@@ -268,29 +359,17 @@ fn of_entry(entry: &PastEntry) -> String {
     }
 }
 
-/// Says a line of a log in words; `None`: the car has told it better, or it is of no use here.
-fn of_log(source: &str, fields: &Map<String, Value>, has_car: bool) -> Option<String> {
-    let field = |name: &str| match fields.get(name) {
-        Some(Value::String(text)) => Escaped(text).cut(TEXT).to_string(),
-        Some(value) => value.to_string(),
-        None => String::new(),
-    };
+/// Says a line of the router's log in words; `None`: the car has told it better, or it is of no use here.
+fn of_log(fields: &Map<String, Value>, has_car: bool) -> Option<String> {
+    let field = |name: &str| field(fields, name);
+    let but_why = |text: &str| but_why(fields, text);
     let message = field("message");
-    let but_why = |text: &str| match field("why") {
-        why if why.is_empty() => text.to_owned(),
-        why => format!("{text}: {why}"),
-    };
     Some(match message.as_str() {
         "motion started" | "motion over" | "motion process ended" | "stop ended" | "car stands"
             if has_car =>
         {
             return None;
         }
-        "press" if source == "desk" => format!(
-            "the key for {} is pressed: press {}",
-            field("command"),
-            field("press")
-        ),
         "press" => format!(
             "{} presses {} (press {}) from {}",
             field("driver"),
@@ -298,8 +377,56 @@ fn of_log(source: &str, fields: &Map<String, Value>, has_car: bool) -> Option<St
             field("press"),
             field("from")
         ),
+        "stop" => format!("a stop for {} is passed on", field("by")),
+        "control taken" => format!("{} takes control ({})", field("driver"), field("how")),
+        "control released" => format!("{} has control no more ({})", field("driver"), field("why")),
+        "control requested" => format!("{} asks for control", field("by")),
+        "recording asked for" => match field("on").as_str() {
+            "true" => format!("{} asks for a recording", field("by")),
+            _ => format!("{} ends the recording", field("by")),
+        },
+        "link up" => "the car's link is up".to_owned(),
+        "link down" => but_why("the car's link is lost"),
+        "no answer" => format!("no answer from the car for {} ms", field("silent_ms")),
+        "run" => {
+            let (command, source) = (field("command"), field("source"));
+            let why = match field("why") {
+                why if why.is_empty() => String::new(),
+                why => format!(": {why}"),
+            };
+            // What did not begin was refused; the link may be as good as ever.
+            let result = match field("executed").as_str() {
+                "no" => "refused, status",
+                _ => "status",
+            };
+            format!(
+                "{command} by {source} of {}: {result} {}{why}",
+                field("from"),
+                field("status")
+            )
+        }
+        own if own.starts_with("listening on") => "the router has started".to_owned(),
+        own if own.starts_with("ending") || own.starts_with("restarting") => {
+            format!("the router is {}", own.split(':').next().unwrap_or(own))
+        }
+        _ => but_why(&message),
+    })
+}
+
+/// Says a line of whoever asks in words; `None`: it is of no use here. A page knows no numbers of presses.
+fn of_own_log(own: &str, fields: &Map<String, Value>) -> Option<String> {
+    let field = |name: &str| field(fields, name);
+    let message = field("message");
+    let press = field("press");
+    let is_known = !press.is_empty();
+    Some(match message.as_str() {
+        "press" if is_known => {
+            format!("the key for {} is pressed: press {press}", field("command"))
+        }
+        "press" => format!("the key for {} is pressed", field("command")),
         // Where a terminal does not tell of releases, the key may still be held.
-        "release" => format!("this desk ends press {}", field("press")),
+        "release" if is_known => format!("this {own} ends press {press}"),
+        "release" => format!("this {own} ends the press"),
         "record" => match field("on").as_str() {
             "true" => "a recording is asked for".to_owned(),
             _ => "the recording is to end".to_owned(),
@@ -322,99 +449,74 @@ fn of_log(source: &str, fields: &Map<String, Value>, has_car: bool) -> Option<St
             field("command"),
             field("why")
         ),
-        // One of each command at this desk tells nothing.
-        "started" => return None,
-        "stop" if source == "desk" => "Space: stop".to_owned(),
-        "stop" => format!("a stop for {} is passed on", field("by")),
-        "control taken" => format!("{} takes control ({})", field("driver"), field("how")),
-        "control released" => format!("{} has control no more ({})", field("driver"), field("why")),
-        "control requested" => format!("{} asks for control", field("by")),
-        "recording asked for" => match field("on").as_str() {
-            "true" => format!("{} asks for a recording", field("by")),
-            _ => format!("{} ends the recording", field("by")),
-        },
-        "link up" => "the car's link is up".to_owned(),
-        "link down" => but_why("the car's link is lost"),
-        "no answer" if source == "desk" => format!("NO ANSWER: {} is silent", field("hop")),
-        "no answer" => format!("no answer from the car for {} ms", field("silent_ms")),
-        "no router" => but_why("no connection to the router"),
+        "stop" => format!("this {own} asks for a stop"),
+        "no answer" => format!("NO ANSWER: {} is silent", field("hop")),
+        "no router" => but_why(fields, "no connection to the router"),
         "router" => "the router is connected".to_owned(),
-        "run" => {
-            let (command, source) = (field("command"), field("source"));
-            let why = match field("why") {
-                why if why.is_empty() => String::new(),
-                why => format!(": {why}"),
-            };
-            // What did not begin was refused; the link may be as good as ever.
-            let result = match field("executed").as_str() {
-                "no" => "refused, status",
-                _ => "status",
-            };
-            format!(
-                "{command} by {source} of {}: {result} {}{why}",
-                field("from"),
-                field("status")
-            )
-        }
-        own if own.starts_with("listening on") => "the router has started".to_owned(),
-        own if own.starts_with("ending") || own.starts_with("restarting") => {
-            format!("the router is {}", own.split(':').next().unwrap_or(own))
-        }
         "shown" => format!("the screen says: {}", field("text")),
-        "camera" | "round trip" => return None,
-        _ => but_why(&message),
+        // One of each command at this desk tells nothing.
+        "started" | "camera" | "round trip" => return None,
+        _ => but_why(fields, &message),
     })
 }
 
 /// The story in a few sentences: who drove, what was pressed, what the link did, what stopped the car.
-fn in_short(lines: &[Line], has_car: bool) -> Vec<Sentence> {
-    let mut story = Story::default();
-    for line in lines {
-        match line.raw.get("message").and_then(Value::as_str) {
-            Some(message) => story.tell_of_log(line, message, has_car),
-            None => story.tell_of_car(line),
-        }
-    }
-    let mut told = story.told;
-    if !has_car {
-        let not_known = "The car did not tell what moved it, and what stopped it, by itself.";
-        told.insert(0, (None, not_known.to_owned()));
-    } else if told.is_empty() {
-        let nothing = "Nothing moved the car, and nothing befell its link.";
-        told.push((None, nothing.to_owned()));
-    }
-    told
-}
-
-#[derive(Default)]
 struct Story {
+    own: &'static str,
     told: Vec<Sentence>,
     /// The command that moves the car.
     moving: Option<String>,
-    /// The desk's time without a router: the place of its sentence, its beginning, and the number of tries.
+    /// The time without a router where somebody asks: the place of its sentence, its beginning, and the number of
+    /// tries.
     outage: Option<(usize, u64, u32)>,
 }
 
 impl Story {
+    fn of(incident: &Incident, has_car: bool) -> Vec<Sentence> {
+        let mut story = Self {
+            own: incident.own,
+            told: Vec::new(),
+            moving: None,
+            outage: None,
+        };
+        for line in &incident.lines {
+            match line.raw.get("message").and_then(Value::as_str) {
+                Some(message) => story.tell_of_log(line, message, has_car),
+                None => story.tell_of_car(line),
+            }
+        }
+        let mut told = story.told;
+        if !has_car {
+            let not_known = "The car did not tell what moved it, and what stopped it, by itself.";
+            told.insert(0, (None, not_known.to_owned()));
+        } else if told.is_empty() {
+            let nothing = "Nothing moved the car, and nothing befell its link.";
+            told.push((None, nothing.to_owned()));
+        }
+        told
+    }
+
     fn tell(&mut self, line: &Line, sentence: impl Into<String>) {
         self.told.push((Some(line.at_ms), sentence.into()));
     }
 
     fn tell_of_log(&mut self, line: &Line, message: &str, has_car: bool) {
-        match (line.source, message) {
+        match (line.source == self.own, message) {
             (
-                "router",
+                false,
                 "control taken" | "control released" | "link down" | "no answer" | "link up",
             ) => self.tell(line, format!("{}.", line.text)),
-            ("router", own) if own.starts_with("listening on") => {
+            (false, own) if own.starts_with("listening on") => {
                 self.tell(line, "The router started (anew).");
             }
-            ("router", "motion started" | "motion over" | "car stands") if !has_car => {
+            (false, "motion started" | "motion over" | "car stands") if !has_car => {
                 self.tell(line, format!("{}.", line.text));
             }
-            ("desk", "no answer") => self.tell(line, format!("At this desk: {}.", line.text)),
-            ("desk", "no router") => self.tell_of_outage(line),
-            ("desk", "router") => {
+            (true, "no answer") => {
+                self.tell(line, format!("At this {}: {}.", self.own, line.text));
+            }
+            (true, "no router") => self.tell_of_outage(line),
+            (true, "router") => {
                 if let Some((place, began_ms, _)) = self.outage.take()
                     && let Some((_, sentence)) = self.told.get_mut(place)
                 {
@@ -426,7 +528,7 @@ impl Story {
         }
     }
 
-    /// Tells of a time without a router once, however often the desk has tried to reach it.
+    /// Tells of a time without a router once, however often it was tried to reach it.
     fn tell_of_outage(&mut self, line: &Line) {
         let (place, began_ms, tries) = match self.outage {
             Some((place, began_ms, tries)) => (place, began_ms, tries + 1),
@@ -437,7 +539,7 @@ impl Story {
             1 => String::new(),
             tries => format!(" (told {tries} times)"),
         };
-        let sentence = format!("At this desk: {}{often}.", line.text);
+        let sentence = format!("At this {}: {}{often}.", self.own, line.text);
         match self.told.get_mut(place) {
             Some((_, told)) => *told = sentence,
             None => self.tell(line, sentence),
@@ -448,7 +550,6 @@ impl Story {
         let Ok(entry) = serde_json::from_value::<PastEntry>(line.raw.clone()) else {
             return;
         };
-        let name = |text: &Text| fit(text.raw(), 40);
         match entry.event {
             PastEvent::Motion(MotionEvent::Started(begun)) => {
                 let who = entry.who.as_ref().map_or("somebody".to_owned(), name);
