@@ -10,6 +10,7 @@ use ring::digest;
 
 pub(crate) mod drive_page;
 pub(crate) mod files;
+pub(crate) mod incident_report;
 
 const STYLE: &str = include_str!("page/style.css");
 

@@ -10,6 +10,7 @@ mod first_bytes;
 mod fleet;
 pub(crate) mod follow_keys;
 pub(crate) mod follow_mesh;
+mod incident;
 mod invited;
 pub(crate) mod link;
 pub(crate) mod main_port;

@@ -114,6 +114,11 @@ pub const RUNS: usize = 512;
 /// Most bytes of answers of one key that are made and were not taken yet: lists of commands, and pages
 /// with such a list. A list of a hundred commands has 8 KiB. One answer alone may be larger.
 pub const UNREAD: usize = 1024 * 1024;
+/// Longest past of a car that one may ask for: a week.
+pub(crate) const LONGEST_PAST_MS: u64 = 7 * 24 * 3600 * 1000;
+/// Most bytes of a page's notes for an incident's report, which has a hundred sentences and the last minute. They
+/// count in [`UNREAD`] while the report is made: so a key has 16 in the making.
+pub(crate) const NOTES: usize = 64 * 1024;
 /// Most bytes of a car's list of commands: thousands of commands. The rest is left out.
 pub(crate) const COMMAND_LIST: usize = 1024 * 1024;
 /// Most requests a second of all consoles of one key: more than ten keyboards repeat (30 a second

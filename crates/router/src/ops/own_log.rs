@@ -3,13 +3,13 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use p2p_shared::logging::recent_lines;
 use p2p_shared::names::LinkName;
 use p2p_shared::protocol::MAX_PAST;
-use p2p_shared::timing::millis;
+use p2p_shared::timing::{self, millis};
 use serde_json::{Map, Value, json};
 use tokio::sync::Semaphore;
 
@@ -47,7 +47,7 @@ const OF_CAR: [(&str, &[&str]); 19] = [
 /// Longest time for which a question waits for its turn.
 const TURN: Duration = Duration::from_secs(10);
 
-/// The router's log, which is read for one question at a time.
+/// The router's log, which is read for one question after another.
 #[derive(Debug, Clone)]
 pub(crate) struct OwnLog {
     /// `None`: there is none.
@@ -64,20 +64,29 @@ impl OwnLog {
     /// Returns the time now as a line, and then the lines about this car of this last time; nothing if too many
     /// others ask.
     pub(crate) async fn of_car(self, name: LinkName, last: Duration) -> Bytes {
-        let Some(folder) = self.folder else {
-            return Bytes::new();
-        };
-        let turn = tokio::time::timeout(TURN, self.turn.acquire_owned()).await;
-        let Ok(Ok(turn)) = turn else {
-            return Bytes::new();
-        };
-        let read = move || {
-            // The next one's turn comes when this is read, even if its caller has left.
-            let _turn = turn;
-            read(&folder, &name, last)
-        };
-        let lines = tokio::task::spawn_blocking(read).await;
+        let lines = self.with_lines(name, last, |lines, _| lines).await;
         lines.unwrap_or_default().into()
+    }
+
+    /// Makes something of these lines and of the moment that the first of them has, on a thread that may take its
+    /// time, and for one caller after another; `None` if too many others ask. Without a log there are no lines.
+    pub(crate) async fn with_lines<T: Send + 'static>(
+        self,
+        name: LinkName,
+        last: Duration,
+        make: impl FnOnce(Vec<u8>, Instant) -> T + Send + 'static,
+    ) -> Option<T> {
+        let turn = tokio::time::timeout(TURN, self.turn.acquire_owned()).await;
+        let turn = turn.ok()?.ok()?;
+        let folder = self.folder;
+        let making = move || {
+            // The next one's turn comes when this is made, even if its caller has left.
+            let _turn = turn;
+            let begun = timing::now();
+            let lines = folder.map(|folder| read(&folder, &name, last));
+            make(lines.unwrap_or_default(), begun)
+        };
+        tokio::task::spawn_blocking(making).await.ok()
     }
 }
 

@@ -86,6 +86,9 @@ function receive(message) {
 listen(emit, () => drive.needsArming(state));
 for (const id of ["grant", "deny", "seize", "record"]) $(id).addEventListener("click", () => emit({ type: id }));
 $("arm").addEventListener("click", () => emit({ type: $("arm").dataset.does }));
+// Browsers keep failures by address.
+$("incident").onclick = () => import(`./incident.js?${now()}`)
+  .then(it => it.save(state, view, video), () => ({ say: why.noReport })).then(it => view.say(it, now()));
 $("picture").addEventListener("click", () => video.switchOff(!video.off));
 $("menu").addEventListener("click", () => {
   const isOpen = document.body.dataset.menu !== "open";
@@ -121,7 +124,7 @@ document.addEventListener("visibilitychange", () => {
   video.show(visible);
   clearTimeout(hiding);
   if (visible) link.wake();
-  else hiding = setTimeout(() => link.sleep(), HIDDEN);
+  else hiding = setTimeout(() => { link.sleep(); video.kept = []; }, HIDDEN);
 });
 addEventListener("pagehide", () => {
   emit({ type: "letGo" });

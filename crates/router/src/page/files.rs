@@ -12,13 +12,17 @@ pub(crate) const POLICY: HeaderValue = HeaderValue::from_static(
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 const STYLE: &str = "text/css; charset=utf-8";
 
-const FILES: [(&str, &str, &str); 16] = [
+/// Script that is loaded when its button is pressed.
+const INCIDENT: &str = "/page/incident.js";
+
+const FILES: [(&str, &str, &str); 17] = [
     ("/page/style.css", STYLE, super::STYLE),
     ("/page/home.css", STYLE, include_str!("home.css")),
     ("/page/app.js", SCRIPT, include_str!("app.js")),
     ("/page/commands.js", SCRIPT, include_str!("commands.js")),
     ("/page/drive.js", SCRIPT, include_str!("drive.js")),
     ("/page/facts.js", SCRIPT, include_str!("facts.js")),
+    (INCIDENT, SCRIPT, include_str!("incident.js")),
     ("/page/input.js", SCRIPT, include_str!("input.js")),
     ("/page/link.js", SCRIPT, include_str!("link.js")),
     ("/page/timeline.js", SCRIPT, include_str!("timeline.js")),
@@ -50,11 +54,12 @@ mod tests {
         let template = include_str!("home.html");
         let whole = FILES
             .iter()
-            .filter(|(path, ..)| !path.contains("fleet"))
+            .filter(|(path, ..)| !path.contains("fleet") && *path != INCIDENT)
             .map(|(.., content)| content.len())
             .sum::<usize>()
             + template.len();
         assert!(whole < 80 * 1024, "the page has {whole} bytes");
+        assert!(at(INCIDENT).is_some_and(|(_, content)| content.len() < 5 * 1024));
         for content in FILES.iter().map(|(.., content)| *content).chain([template]) {
             let content = content.replace("http://www.w3.org/2000/svg", "");
             assert!(!content.contains("http://") && !content.contains("https://"));

@@ -31,7 +31,7 @@ export class Clock {
 export class Video {
   constructor(canvas, clock, changed) {
     Object.assign(this, { canvas, clock, changed, is: "starting", why: "", off: false, waiting: null, busy: false });
-    Object.assign(this, { stamp: null, lostAt: null, drawn: 0, news: 0 });
+    Object.assign(this, { stamp: null, lostAt: null, drawn: 0, news: 0, kept: [] });
     this.link = new Link("frames", {
       open: () => {
         this.lostAt = null;
@@ -69,11 +69,19 @@ export class Video {
       canvas.getContext("2d", { alpha: false }).drawImage(picture, 0, 0);
       Object.assign(this, { stamp: stampOf(data), drawn: this.drawn + 1 });
       if (this.is !== "live") this.say("live", "");
+      this.keep(data, performance.now());
     }
     picture?.close();
     this.busy = false;
     if (this.waiting) return this.draw();
     this.link.send("next");
+  }
+
+  /** Keeps two pictures a second, of 30 s and 8 MB at most. */
+  keep(data, at) {
+    if (at - this.kept[0]?.at < 500) return;
+    let size = 0;
+    this.kept = [{ at, data }, ...this.kept].filter(it => at - it.at < 3e4 && (size += it.data.byteLength) < 8e6);
   }
 
   say(is, why) {

@@ -31,13 +31,14 @@ const icon = (colour, glyph) =>
 
 export class View {
   constructor() {
-    Object.assign(this, { notice: null, reason: null, line: new Timeline($("line")) });
+    Object.assign(this, { notice: null, reason: null, noted: [], line: new Timeline($("line")) });
   }
 
   /** Shows a sentence until its time is over or what it `holds` of has changed; a `reason` is shown as long as it holds. */
   say({ say, mild, holds = () => true, isReason }, now) {
     const sentence = { say, mild, holds, until: now + NOTICE };
     this.notice = sentence;
+    this.noted = [...this.noted.slice(-99), { at: now, say }];
     if (isReason) this.reason = sentence;
   }
 

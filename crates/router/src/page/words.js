@@ -47,6 +47,7 @@ export const why = {
   stopped: "the car has stopped",
   notStopped: reason => `the stop failed: ${reason}`,
   noWay: "no link to the router; the lease stops the car",
+  noReport: "No report: the router does not answer",
   restarts: "the router restarts: back in a moment",
 };
 

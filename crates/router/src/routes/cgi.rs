@@ -75,7 +75,8 @@ pub(crate) async fn run(
         let permit = permit.inspect_err(|error| record.fail(error))?;
         record.permit = Some(permit);
         let config = &context.config;
-        new.stdin = read_body(request, config.max_body, config.patience.body)
+        let most = (config.max_body, "that this router takes (--max-body)");
+        new.stdin = read_body(request, most, config.patience.body)
             .await
             .inspect_err(|problem| finish(&mut record, problem))?;
     }
@@ -119,10 +120,10 @@ fn finish(record: &mut RunRecord, problem: &Problem) {
     record.finish(problem.status.as_u16(), &problem.sentence);
 }
 
-/// Reads the whole body of a POST; nothing of a GET.
-async fn read_body(
+/// Reads the whole body of a POST, of so many bytes at most, and whose limit that is; nothing of a GET.
+pub(crate) async fn read_body(
     request: Request<Incoming>,
-    max_body: usize,
+    (max_body, limit): (usize, &str),
     patience: Duration,
 ) -> Result<Bytes, Problem> {
     if request.method() != Method::POST {
@@ -131,9 +132,7 @@ async fn read_body(
     let too_large = || {
         Problem::new(
             StatusCode::PAYLOAD_TOO_LARGE,
-            format!(
-                "the body has more than the {max_body} bytes that this router takes (--max-body)"
-            ),
+            format!("the body has more than the {max_body} bytes {limit}"),
         )
     };
     let body = request.into_body();

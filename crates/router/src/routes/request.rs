@@ -15,6 +15,7 @@ use crate::http::response::{AnswerBody, Executed, Problem, Timing, answer};
 use crate::link::work::NoAnswer;
 use crate::mesh::id::Start;
 use crate::net::limits;
+use crate::net::quota::QuotaPermit;
 use crate::net::unauthenticated::PendingConnection;
 
 /// A request on a service port, and its car.
@@ -46,17 +47,21 @@ impl RequestContext<'_> {
 
     /// Counts an answer of the caller's, until it was sent, in what its key may leave unread.
     pub(crate) fn counted(&self, caller: &Caller, answer: Bytes) -> Result<Bytes, Problem> {
+        Ok(self.room(caller, answer.len())?.kept_with(answer))
+    }
+
+    /// Counts bytes of a caller's in what its key may leave unread, until the permit is dropped.
+    pub(crate) fn room(&self, caller: &Caller, bytes: usize) -> Result<QuotaPermit, Problem> {
         let owner = caller.quota_owner(self.pending.peer.ip());
-        let permit = self.context.quotas.unread.take_sized(owner, answer.len());
-        let permit = permit.ok_or_else(|| {
+        let permit = self.context.quotas.unread.take_sized(owner, bytes);
+        permit.ok_or_else(|| {
             let sentence = format!(
                 "answers of {} bytes to {} wait to be read, the most that a key may have: read them first",
                 limits::UNREAD,
                 owner.whose()
             );
             Problem::retry_after(StatusCode::TOO_MANY_REQUESTS, 1, sentence)
-        })?;
-        Ok(permit.kept_with(answer))
+        })
     }
 
     /// Makes the answer to a question that the car did not answer.

@@ -33,7 +33,7 @@ use crate::routes::elsewhere::ElsewhereRequest;
 use crate::routes::request::RequestContext;
 use crate::routes::sign_in::{self, HOME, SIGN_IN, SIGN_OUT};
 use crate::routes::video::FRAMES;
-use crate::routes::{balancer, by_name, camera_elsewhere, cgi, qr, run_result};
+use crate::routes::{balancer, by_name, camera_elsewhere, cgi, incident, qr, run_result};
 
 /// Serves the port of a car that is here.
 pub(crate) fn begin_for(context: &Arc<Context>, car: &Car) {
@@ -271,7 +271,7 @@ impl RequestContext<'_> {
         let path = request.uri().path();
         let allowed = match path {
             "/cgi" | SIGN_IN => "GET, HEAD, OPTIONS, POST",
-            SIGN_OUT => "HEAD, OPTIONS, POST",
+            SIGN_OUT | incident::PATH => "HEAD, OPTIONS, POST",
             "/commands" | "/video" | "/frame.jpg" | FRAMES | HOME | DRIVE_PATH => {
                 "GET, HEAD, OPTIONS"
             }
@@ -286,7 +286,7 @@ impl RequestContext<'_> {
             }
         };
         match *request.method() {
-            Method::GET if path != SIGN_OUT => {}
+            Method::GET if allowed.starts_with("GET") => {}
             Method::POST if allowed.ends_with("POST") => {}
             Method::HEAD | Method::OPTIONS => {
                 let mut response = self.ok("", whole(Bytes::new()));
@@ -371,6 +371,7 @@ impl RequestContext<'_> {
                     "/frame.jpg" => self.camera().frame(&caller).await,
                     FRAMES => self.camera().frames(&caller, request),
                     DRIVE_PATH => self.drive(caller, request),
+                    incident::PATH => self.incident(&caller, request).await,
                     _ => self.commands(&caller).await,
                 }
             }

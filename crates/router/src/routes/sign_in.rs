@@ -173,7 +173,7 @@ impl RequestContext<'_> {
 
     /// Makes an answer with the headers of a page: it may only send its forms here, and nobody may
     /// show it in a frame, where a click could be hijacked.
-    fn page(
+    pub(crate) fn page(
         &self,
         status: StatusCode,
         executed: Executed,

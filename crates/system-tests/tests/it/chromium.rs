@@ -7,6 +7,7 @@ mod drive_setup;
 mod driving;
 mod fleet;
 mod hostile;
+mod incident;
 mod page_driving;
 mod page_layout;
 

@@ -33,6 +33,7 @@ mod front;
 mod golden_bytes;
 mod guardian;
 mod held_up;
+mod incident;
 mod invitations;
 mod keys;
 mod limits;

@@ -19,9 +19,6 @@ use crate::net::quota::QuotaPermit;
 use crate::run::NewRun;
 use crate::run::error::RunError;
 
-/// Longest past that a console may ask for: a week.
-const LONGEST_PAST_MS: u64 = 7 * 24 * 3600 * 1000;
-
 impl Console<'_> {
     pub(super) fn on_message(&mut self, message: ConsoleToRouter) -> Result<(), ClientEnd> {
         if self.is_too_much(&message) {
@@ -88,7 +85,7 @@ impl Console<'_> {
                 last_ms,
                 log,
             } => {
-                let last = Duration::from_millis(last_ms.min(LONGEST_PAST_MS));
+                let last = Duration::from_millis(last_ms.min(limits::LONGEST_PAST_MS));
                 self.on_ask_past(request, service_port, last, log);
             }
             ConsoleToRouter::Watch { service_port } => {

@@ -748,6 +748,17 @@ Object.assign(tests, {
     touch(8, () => {});
     is(told, [{ type: "down", from: "pad", direction: 2 }]);
   },
+  "of the pictures two a second are kept, of 30 s and 8 MB at most"() {
+    const video = Object.assign(Object.create(Video.prototype), { kept: [] });
+    const keep = (at, bytes) => video.keep({ byteLength: bytes }, at);
+    for (let at = 0; at <= 60000; at += 100) keep(at, 1000);
+    is(video.kept.length, 60);
+    is(video.kept[0].at, 60000);
+    is(video.kept.at(-1).at, 30500);
+    for (let at = 61000; at < 75000; at += 500) keep(at, 1000000);
+    is(video.kept.filter(it => it.data.byteLength === 1000000).length, 7);
+    is(video.kept[0].at, 74500);
+  },
   "a picture is as old as what came fastest says"() {
     const clock = new Clock();
     clock.arrived(1000, 51000);
