@@ -51,6 +51,18 @@ async fn a_caller_of_another_router_is_answered_by_the_one_that_has_the_car() {
     for path in ["/commands", "/"] {
         assert_eq!(other.get(port, path).await.status(), 200, "{path}");
     }
+    let asked = r#"{"last_ms":60000,"now_ms":1796094245678,"rtt_ms":4,"zone_min":0,"router":"a"}"#;
+    let request = format!(
+        "POST /incident HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{asked}",
+        other.address,
+        asked.len()
+    );
+    let said = other.ask(port, &request).await;
+    assert_eq!(said.status(), 200, "{said:?}");
+    assert!(
+        said.body().contains("Incident report: car (port "),
+        "{said:?}"
+    );
     for (path, status) in [
         ("/frame.jpg", 404),
         ("/cgi?command=none", 404),
