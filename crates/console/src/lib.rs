@@ -52,7 +52,7 @@ fn start(options: Options, parts: AppParts) -> anyhow::Result<ExitCode> {
     // Standard error is for the command's own output; of the log, only errors are printed there.
     log_options.verbosity -= 2;
     let _logs = logging::start(log_options);
-    settings::log_start::<Options>();
+    settings::log_start::<Options>("p2p-console");
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()

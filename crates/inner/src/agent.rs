@@ -8,7 +8,7 @@ use p2p_shared::names::{InstanceId, LinkName};
 use p2p_shared::net::dialer::{self, RouterAddress};
 use p2p_shared::net::reconnect::Reconnect;
 use p2p_shared::os::sd_notify;
-use p2p_shared::protocol::{LinkHello, PastEvent, Rejection};
+use p2p_shared::protocol::{LinkHello, PastEvent, Rejection, link_id};
 use p2p_shared::text::Escaped;
 use p2p_shared::timing;
 use p2p_shared::websocket::MessageSocket;
@@ -86,10 +86,11 @@ impl Agent {
                 "no link: "
             };
             sd_notify::status(&format!("{what}{}", Escaped(&why)));
+            let link_id = link_id(self.instance, self.dials);
             if logged.is_new(&why) {
-                tracing::warn!(why, retry_ms, "no link");
+                tracing::warn!(link_id, why, retry_ms, "no link");
             } else {
-                tracing::debug!(why, retry_ms, "still no link");
+                tracing::debug!(link_id, why, retry_ms, "still no link");
             }
             tokio::select! {
                 biased;
@@ -111,6 +112,7 @@ impl Agent {
     /// Serves one link, from dialling to its end.
     async fn attempt(&mut self, logged: &mut LoggedReasons) -> SessionEnd {
         let hello = self.hello();
+        let link_id = hello.link_id();
         let dialling = async {
             let socket = self.reconnect.dial().await?;
             greet(MessageSocket::new(socket), hello).await
@@ -151,7 +153,7 @@ impl Agent {
             "http"
         };
         let page = format!("{scheme}://{at}/");
-        tracing::info!(name = %name, %router, "link up: {page}");
+        tracing::info!(link = %name, link_id, service_port, %router, "link up: {page}");
         sd_notify::status(&format!("{LINKED}{page}"));
         self.state.send_replace(LinkState::Up {
             name: name.clone(),

@@ -12,6 +12,9 @@ use p2p_shared::{logging, os, settings};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
+/// Name of the second process in logs.
+const GUARDIAN: &str = "p2p-inner-guardian";
+
 fn main() -> ExitCode {
     os::no_core_dumps();
     let mut options = config::parse();
@@ -30,8 +33,9 @@ fn main() -> ExitCode {
             ring,
         }) => {
             // A log file of its own: two processes can't rotate and remove the same files.
-            let _logs = logging::start(options.common.log_options("p2p-inner-guardian"));
-            settings::log_start::<Options>();
+            let _logs = logging::start(options.common.log_options(GUARDIAN));
+            settings::log_start::<Options>(GUARDIAN);
+            tracing::info!(inner, commands = %commands.display(), %stop, "guards the inner");
             os::exit_code(guardian::run(&commands, stop, inner, ring))
         }
         None => os::take_front().unwrap_or_else(|| os::exit_code(run(options))),
@@ -40,7 +44,7 @@ fn main() -> ExitCode {
 
 fn run(options: Options) -> anyhow::Result<()> {
     let _logs = logging::start(options.common.log_options("p2p-inner"));
-    settings::log_start::<Options>();
+    settings::log_start::<Options>("p2p-inner");
     let runtime = Runtime::new()?;
     let result = runtime.block_on(serve(options));
     // A resolver that hangs must not hold up our end.

@@ -18,7 +18,7 @@ use p2p_shared::key::Role;
 use p2p_shared::names::{Identity, InstanceId, LinkName};
 use p2p_shared::protocol::{
     ActiveMotion, ControlRequest, Driver, FeedEvent, LinkInfo, MotionInfo, PressId, RefusedReason,
-    SessionId, StopCause, StopFailure,
+    SessionId, StopCause, StopFailure, link_id,
 };
 use p2p_shared::timing;
 use parking_lot::Mutex;
@@ -381,6 +381,11 @@ impl State {
     /// Returns true if this link is the car's present one, and not one that another has replaced.
     fn is_current(&self, link: LinkId) -> bool {
         self.link.as_ref().is_some_and(|held| held.id() == link)
+    }
+
+    /// The id of the last link in logs.
+    fn link_id(&self) -> Option<String> {
+        Some(link_id(self.instance?, self.dial))
     }
 
     /// Tells the car which updates consoles, pages and the driver want. Ticks are for drivers, for

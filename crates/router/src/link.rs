@@ -27,6 +27,8 @@ pub(crate) trait LinkObserver {
     fn on_round_trip(&self, rtt: Duration);
     /// Reports that the inner has not answered for this time. The next round trip ends that.
     fn on_silence(&self, link: LinkId, silence: Duration);
+    /// Reports that an inner is heard again whose silence was reported.
+    fn on_answer(&self, link: LinkId);
     /// Takes a report about motion, with its time on the car's clock, if that is known.
     fn on_motion(&self, link: LinkId, event: MotionEvent, clock_ms: Option<u64>, is_shown: bool);
     fn on_camera(&self, link: LinkId, state: CameraState);

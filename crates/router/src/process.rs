@@ -48,7 +48,7 @@ async fn serve(
     // Signals that came before somebody waited for them.
     let (is_to_end, mut is_to_restart) = (signals.end(), signals.restart());
     let _logs = logging::start(options.common.log_options("p2p-router"));
-    settings::log_start::<Options>();
+    settings::log_start::<Options>("p2p-router");
     limits::raise_open_files();
     let mut router = start(options)?;
     while !is_to_end

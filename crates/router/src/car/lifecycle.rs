@@ -252,13 +252,23 @@ impl LinkObserver for Arc<Car> {
             return;
         }
         state.silent_since = timing::now().checked_sub(silence);
-        tracing::info!(link = %state.name, silent_ms = timing::millis(silence), "no answer");
+        let silent_ms = timing::millis(silence);
+        tracing::info!(link = %state.name, link_id = state.link_id(), silent_ms, "no answer");
         self.publish(&state, || FeedEvent::Rtt {
             service_port: self.port,
             rtt_us: u32::try_from(silence.as_micros()).unwrap_or(u32::MAX),
             hop_us: None,
-            silent_ms: Some(timing::millis(silence)),
+            silent_ms: Some(silent_ms),
         });
+    }
+
+    fn on_answer(&self, link: LinkId) {
+        let state = self.state.lock();
+        let (true, Some(since)) = (state.is_current(link), state.silent_since) else {
+            return;
+        };
+        let silent_ms = timing::millis(timing::now().saturating_duration_since(since));
+        tracing::info!(link = %state.name, link_id = state.link_id(), silent_ms, "answers again");
     }
 
     fn on_motion(

@@ -386,6 +386,7 @@ impl<O: LinkObserver> LinkTask<O> {
             self.handle.heard(now);
             // The pong tells consoles that the silence is over.
             if self.silence.heard() {
+                self.observer.on_answer(self.handle.id());
                 self.ping(now)?;
             }
         }

@@ -17,10 +17,11 @@ use tokio::sync::Semaphore;
 const OWN: [&str; 3] = ["listening on", "ending", "restarting"];
 
 /// Lines about a car that are told, and which of their fields.
-const OF_CAR: [(&str, &[&str]); 19] = [
-    ("link up", &[]),
-    ("link down", &["why"]),
+const OF_CAR: [(&str, &[&str]); 20] = [
+    ("link up", &["link_id"]),
+    ("link down", &["link_id", "why"]),
     ("no answer", &["silent_ms"]),
+    ("answers again", &["silent_ms"]),
     ("control taken", &["driver", "how"]),
     ("control requested", &["by"]),
     ("control not granted", &["by", "why"]),

@@ -154,7 +154,7 @@ async fn serve(
         context.metrics.link_takeovers.inc();
     }
     tracing::info!(
-        link = %name, service_port = car.port, from = %peer, key = caller.name(),
+        link = %name, link_id = hello.link_id(), service_port = car.port, from = %peer, key = caller.name(),
         software = %Escaped(hello.software.raw()).cut(SOFTWARE), "link up"
     );
     let welcome = RouterToInner::Welcome {
@@ -189,7 +189,7 @@ async fn serve(
     let socket = task.into_socket();
     context.metrics.links.dec();
     tracing::info!(
-        link = %name, service_port = car.port, key = caller.name(), why = %end, "link down"
+        link = %name, link_id = hello.link_id(), service_port = car.port, key = caller.name(), why = %end, "link down"
     );
     // Done before the last message, which may take a while.
     let is_kept = (context.registry).link_down(&car, link.id(), &end.to_string());

@@ -137,6 +137,21 @@ pub struct LinkHello {
     pub dial: u64,
 }
 
+impl LinkHello {
+    /// Returns the id that the link of this hello has in the logs of both ends.
+    #[must_use]
+    pub fn link_id(&self) -> String {
+        link_id(self.instance, self.dial)
+    }
+}
+
+/// Returns the id, in logs, of the link that this hello of this process began. It tells a link from the one that
+/// replaces it. Half of the process's id is enough for that, and nobody can pass for the process by it.
+#[must_use]
+pub fn link_id(instance: InstanceId, dial: u64) -> String {
+    format!("{:08x}.{dial}", instance.0 & 0xffff_ffff)
+}
+
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes it so")]
 fn is_zero(number: &u64) -> bool {
     *number == 0

@@ -12,15 +12,15 @@ use crate::text::Escaped;
 /// Most characters that are shown of a value.
 const SHOWN_CHARS: usize = 120;
 
-/// Logs which program this is, its version, and its settings that are not the default. Call it once the logs have
-/// started.
-pub fn log_start<T: Settings>() {
+/// Logs which program this is, by the name of its log, its version, and its settings that are not the default. Call it
+/// once the logs have started.
+pub fn log_start<T: Settings>(program: &str) {
     let environment = |name: &str| std::env::var_os(name);
     let args: Vec<OsString> = std::env::args_os().collect();
     let settings = shown::<T>(&args, &environment);
     let command = T::command();
     let version = command.get_version().unwrap_or(env!("CARGO_PKG_VERSION"));
-    tracing::info!(program = command.get_name(), version, settings, "started");
+    tracing::info!(program, version, settings, "started");
 }
 
 /// Returns the settings that are not the default, as `key=value`, without secrets.

@@ -173,6 +173,13 @@ async fn an_inner_that_is_killed_while_driven_leaves_a_car_that_stands_and_a_log
     let guardian = guarded(&inner).await;
     let arguments = fs::read(format!("/proc/{guardian}/cmdline")).unwrap();
     assert!(arguments.starts_with(b"p2p-inner\0"));
+    let started = car.record("p2p-inner-guardian", "started").await;
+    assert_eq!(started["program"], "p2p-inner-guardian");
+    let guards = car.record("p2p-inner-guardian", "guards the inner").await;
+    assert_eq!(
+        (&guards["inner"], &guards["stop"]),
+        (&inner.id().into(), &"stop".into())
+    );
     let (mut driver, press, _) = drives(&car, main, reserved.port).await;
     let before = car.did().len();
     inner.kill().await;

@@ -65,6 +65,7 @@ impl LinkObserver for Nobody {
     fn on_tick(&self, _: u64) {}
     fn on_round_trip(&self, _: Duration) {}
     fn on_silence(&self, _: LinkId, _: Duration) {}
+    fn on_answer(&self, _: LinkId) {}
     fn on_motion(&self, _: LinkId, _: MotionEvent, _: Option<u64>, _: bool) {}
     fn on_camera(&self, _: LinkId, _: CameraState) {}
     fn on_late_press(&self, _: PressId) {}
@@ -181,6 +182,7 @@ impl LinkObserver for Stopping {
     fn on_tick(&self, _: u64) {}
     fn on_round_trip(&self, _: Duration) {}
     fn on_silence(&self, _: LinkId, _: Duration) {}
+    fn on_answer(&self, _: LinkId) {}
     fn on_motion(&self, _: LinkId, _: MotionEvent, _: Option<u64>, _: bool) {}
     fn on_camera(&self, _: LinkId, _: CameraState) {
         if self.1.fetch_add(1, Ordering::Relaxed) == 0 {

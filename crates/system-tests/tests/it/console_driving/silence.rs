@@ -1,6 +1,7 @@
 //! A moving car, of which suddenly nothing is heard: no screen goes on saying that it moves, or that all is
 //! well.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -106,6 +107,33 @@ async fn of_a_stopped_router_no_screen_says_that_the_car_moves() {
 async fn of_a_stopped_inner_no_screen_says_that_the_car_moves() {
     let fixture = Fixture::new().await;
     stopped(&fixture, &fixture.inner, "router → car").await;
+    // So do the logs tell it, with one id of the link.
+    let fields = |program: &str, message: &str| {
+        let lines = log_lines(fixture.folder.path(), program).into_iter();
+        let mut of = lines.filter(|line| {
+            line["message"]
+                .as_str()
+                .is_some_and(|it| it.starts_with(message))
+        });
+        let line = of.next().unwrap_or_else(|| panic!("no {message:?}"));
+        ["link", "link_id"].map(|name| line[name].as_str().unwrap_or_default().to_owned())
+    };
+    let link = fields("p2p-inner", "link up");
+    assert!(link[0] == "car" && link[1].ends_with(".1"), "{link:?}");
+    for message in ["link up", "no answer", "answers again"] {
+        assert_eq!(fields("p2p-router", message), link, "{message}");
+    }
+}
+
+/// The lines of the logs of a program.
+fn log_lines(folder: &Path, program: &str) -> Vec<serde_json::Value> {
+    let files = std::fs::read_dir(folder.join("logs")).unwrap().flatten();
+    let files = files.filter(|file| file.file_name().to_string_lossy().starts_with(program));
+    let texts = files.map(|file| std::fs::read_to_string(file.path()).unwrap());
+    let lines = texts.flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>());
+    lines
+        .filter_map(|line| serde_json::from_str(&line).ok())
+        .collect()
 }
 
 #[tokio::test]
