@@ -59,17 +59,7 @@ pub(super) async fn record(context: &Arc<Context>, recordings: &Recordings, port
             return;
         }
     };
-    let mut drive = Drive {
-        port,
-        file,
-        clock: CarClock::default(),
-        missed: 0,
-        is_hung: false,
-        is_up: false,
-        driver: None,
-        asked_until: None,
-        over: None,
-    };
+    let mut drive = Drive::new(port, file);
     let watching = car.camera.watch();
     let mut pictures = car.camera.newest();
     let longest = Instant::now() + LONGEST;
@@ -183,6 +173,20 @@ struct Drive {
 }
 
 impl Drive {
+    fn new(port: u16, file: RecordingFile) -> Self {
+        Self {
+            port,
+            file,
+            clock: CarClock::default(),
+            missed: 0,
+            is_hung: false,
+            is_up: false,
+            driver: None,
+            asked_until: None,
+            over: None,
+        }
+    }
+
     fn event(&mut self, event: &FeedEvent) -> Result<(), NoMore> {
         if event.service_port() != self.port {
             return Ok(());
@@ -194,7 +198,11 @@ impl Drive {
         };
         let is_news = control.is_none_or(|control| self.follow(control, event));
         match event {
-            FeedEvent::LinkDown { .. } => self.is_up = false,
+            // The machine may have started anew before its next link, and its clock with it.
+            FeedEvent::Link(_) => self.clock = CarClock::default(),
+            FeedEvent::LinkDown { .. } => {
+                (self.is_up, self.clock) = (false, CarClock::default());
+            }
             FeedEvent::LinkGone { .. } => self.over = Some(Instant::now()),
             _ => {}
         }
@@ -253,7 +261,8 @@ impl Drive {
     }
 
     fn tick(&mut self, tick: Tick) {
-        if tick.service_port == self.port {
+        // One that is late is of the link that is down.
+        if tick.service_port == self.port && self.is_up {
             self.clock.tick(tick.clock_ms, now_ns());
         }
     }
@@ -319,4 +328,90 @@ fn now_ns() -> u64 {
 fn file_time() -> String {
     let now = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
     now.replace(['-', ':'], "")
+}
+
+#[cfg(test)]
+mod tests {
+    use mcap::MessageStream;
+    use p2p_shared::protocol::{ControlEnd, StopCause};
+
+    use super::*;
+    use crate::config::RecordConfig;
+
+    const HOUR_MS: u64 = 3_600_000;
+
+    fn link() -> FeedEvent {
+        let [name, stop] = ["car", "stop"];
+        let link = LinkInfo::new(9000, name.parse().unwrap(), stop.parse().unwrap());
+        FeedEvent::Link(Box::new(link))
+    }
+
+    /// Records these events after an hour of ticks, and then a stop of a car that has started anew and ticks no more.
+    /// Returns by how many milliseconds the stop is dated before its arrival.
+    async fn dated(events: Vec<FeedEvent>) -> u64 {
+        let dir = tempfile::tempdir().unwrap();
+        let recordings = Recordings::new(RecordConfig {
+            dir: dir.path().to_owned(),
+            most_bytes: 1 << 30,
+        });
+        let file = RecordingFile::begin(&recordings, "car", "20261201T031400Z", [].into());
+        let mut drive = Drive::new(9000, file.unwrap().unwrap());
+        let tick = Tick {
+            service_port: 9000,
+            clock_ms: HOUR_MS,
+        };
+        drive.event(&link()).unwrap();
+        drive.tick(tick);
+        for event in events {
+            let is_down = matches!(event, FeedEvent::LinkDown { .. });
+            drive.event(&event).unwrap();
+            if is_down {
+                // A tick of the old link that comes late.
+                drive.tick(tick);
+            }
+        }
+        let over = MotionEvent::Over {
+            press: None,
+            cause: StopCause::Beginning,
+            clock_ms: Some(500),
+            by: None,
+        };
+        let stop = FeedEvent::Motion {
+            service_port: 9000,
+            event: over,
+            clock_ms: Some(500),
+        };
+        drive.event(&stop).unwrap();
+        assert!(matches!(drive.file.end().await, Over::Full));
+        let files = std::fs::read_dir(dir.path()).unwrap();
+        let path = files.map(|file| file.unwrap().path()).next().unwrap();
+        let bytes = std::fs::read(path).unwrap();
+        let messages = MessageStream::new(&bytes).unwrap().map(Result::unwrap);
+        let stop = messages
+            .filter(|it| it.data.starts_with(b"{\"motion\""))
+            .last();
+        let stop = stop.unwrap();
+        (stop.publish_time - stop.log_time) / 1_000_000
+    }
+
+    #[tokio::test]
+    async fn what_a_car_tells_after_it_has_started_anew_is_not_dated_by_its_clock_before() {
+        let down = FeedEvent::LinkDown {
+            service_port: 9000,
+            why: "silent for 6 s".into(),
+        };
+        assert!(dated(Vec::new()).await > HOUR_MS / 2, "a test of the test");
+        assert_eq!(dated(vec![down]).await, 0);
+        // The link may be replaced without having been down.
+        assert_eq!(dated(vec![link()]).await, 0);
+        // Who drives does not change the clock.
+        let control = FeedEvent::Control {
+            service_port: 9000,
+            control: ControlInfo {
+                ended: Some(ControlEnd::Given),
+                ..ControlInfo::default()
+            },
+        };
+        assert!(dated(vec![control]).await > HOUR_MS / 2);
+    }
 }
