@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use p2p_shared::protocol::{FeedEvent, LinkInfo, MotionEvent, RouterToConsole};
+use p2p_shared::protocol::{
+    ControlInfo, FeedEvent, LinkInfo, MotionEvent, RecordingInfo, RouterToConsole,
+};
 use p2p_shared::timing::{NO_ANSWER, millis};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -37,6 +39,8 @@ pub(super) async fn run(
         as_json,
         names: HashMap::new(),
         silent: HashMap::new(),
+        recordings: HashMap::new(),
+        control_lines: HashMap::new(),
         pinged: None,
         round_trip: FIRST_ROUND_TRIP,
     };
@@ -77,6 +81,10 @@ struct FeedPrinter {
     names: HashMap<u16, String>,
     /// Since when there is no answer: of the car at a service port, or of the router.
     silent: HashMap<Option<u16>, Instant>,
+    /// What is recorded, by service port.
+    recordings: HashMap<u16, RecordingInfo>,
+    /// Who drives and who asks for control, as it was printed last, by service port.
+    control_lines: HashMap<u16, String>,
     /// Time of the first ping that the router has not answered.
     pinged: Option<Instant>,
     /// The last round trip to the router.
@@ -211,6 +219,20 @@ impl FeedPrinter {
                 return Ok(false);
             }
         }
+        let is_read = match event {
+            FeedEvent::Control {
+                service_port,
+                control,
+            } => self.follow_recording(*service_port, control)?,
+            // Its recording has ended with it.
+            FeedEvent::LinkGone { service_port } => {
+                self.follow_recording(*service_port, &ControlInfo::default())?
+            }
+            _ => true,
+        };
+        if !is_read {
+            return Ok(false);
+        }
         let (port, text) = match event {
             FeedEvent::Link(link) => {
                 let port = link.service_port;
@@ -230,7 +252,7 @@ impl FeedPrinter {
             FeedEvent::Rtt { service_port, .. } => (*service_port, String::new()),
             FeedEvent::Run(run) => {
                 let over = if run.result.is_some() { " over" } else { "" };
-                let text = format!("run{over}: {}", output::run_line(run));
+                let text = format!("run{over}: {}", output::run_line(run, "running"));
                 (run.service_port, text)
             }
             FeedEvent::Control {
@@ -244,6 +266,11 @@ impl FeedPrinter {
                 if let Some((asker, _)) = &control.request {
                     text += &format!("; {} asks for control", asker.name);
                 }
+                let before = self.control_lines.insert(*service_port, text.clone());
+                // Only the recording is another one.
+                if !self.as_json && before.as_ref() == Some(&text) {
+                    return Ok(true);
+                }
                 (*service_port, text)
             }
             FeedEvent::Motion {
@@ -253,7 +280,30 @@ impl FeedPrinter {
             } => (*service_port, motion_text(event)),
         };
         let text = format!("{} :{port} {text}", self.name(port));
-        self.print_of(Some(port), &text, json::event(event))
+        let is_read = self.print_of(Some(port), &text, json::event(event))?;
+        match event {
+            FeedEvent::Link(link) if is_read => self.follow_recording(port, &link.control),
+            _ => Ok(is_read),
+        }
+    }
+
+    /// Prints which recordings of a car begin and end. Returns false when nobody reads any more.
+    fn follow_recording(&mut self, port: u16, control: &ControlInfo) -> anyhow::Result<bool> {
+        let new = control.recording.clone().unwrap_or_default();
+        let old = self.recordings.insert(port, new.clone());
+        for (text, what) in recording_news(&old.unwrap_or_default(), &new) {
+            let event = json!({
+                "event": "recording",
+                "what": what,
+                "service_port": port,
+                "recording": json::recording(control),
+            });
+            let text = format!("{} :{port} {text}", self.name(port));
+            if !self.print_of(Some(port), &text, event)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     fn print(&self, text: &str, mut value: Value) -> anyhow::Result<bool> {
@@ -267,6 +317,21 @@ impl FeedPrinter {
         };
         Ok(output::print_line(&line)?)
     }
+}
+
+/// Says which recordings have ended, begun and failed: in words, and for scripts.
+fn recording_news(old: &RecordingInfo, new: &RecordingInfo) -> Vec<(String, &'static str)> {
+    let mut news = Vec::new();
+    if let Some(file) = old.file.as_ref().filter(|_| old.file != new.file) {
+        news.push((format!("recorded: {file}"), "ended"));
+    }
+    if let Some(file) = new.file.as_ref().filter(|_| old.file != new.file) {
+        news.push((format!("REC {file}"), "recorded"));
+    }
+    if let Some(why) = new.failure.as_ref().filter(|_| old.failure != new.failure) {
+        news.push((format!("NOT RECORDED: {why}"), "failed"));
+    }
+    news
 }
 
 fn link_text(link: &LinkInfo) -> &'static str {
@@ -314,5 +379,43 @@ fn motion_text(event: &MotionEvent) -> String {
         }
         MotionEvent::Stands => "stands".to_owned(),
         MotionEvent::StopFailed => "STOP FAILED".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_recording_its_beginning_its_end_and_its_failure_are_news() {
+        let control = |file: Option<&str>, failure: Option<&str>| RecordingInfo {
+            file: file.map(Into::into),
+            failure: failure.map(Into::into),
+            asked: Some(("anna".into(), 1000)),
+        };
+        let none = RecordingInfo::default();
+        let [nothing, first, next] =
+            [None, Some("1.mcap"), Some("2.mcap")].map(|file| control(file, None));
+        let failed = control(None, Some("the disk is full"));
+        let what = |old, new| {
+            let news = recording_news(old, new).into_iter();
+            news.map(|(text, what)| format!("{what}: {text}"))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(what(&none, &nothing), [""; 0]);
+        assert_eq!(what(&none, &first), ["recorded: REC 1.mcap"]);
+        assert_eq!(what(&first, &first), [""; 0]);
+        assert_eq!(
+            what(&first, &next),
+            ["ended: recorded: 1.mcap", "recorded: REC 2.mcap"]
+        );
+        assert_eq!(
+            what(&next, &failed),
+            [
+                "ended: recorded: 2.mcap",
+                "failed: NOT RECORDED: the disk is full"
+            ]
+        );
+        assert_eq!(what(&first, &none), ["ended: recorded: 1.mcap"]);
     }
 }

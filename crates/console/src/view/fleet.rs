@@ -9,7 +9,7 @@ use unicode_width::UnicodeWidthStr;
 
 use super::round_trips::sparkline;
 use crate::app::contact::Contact;
-use crate::app::fleet::{Fleet, FleetLink};
+use crate::app::fleet::FleetLink;
 use crate::app::{App, ConnectionState};
 use crate::screen::layout;
 use crate::screen::theme::MOVES;
@@ -20,7 +20,7 @@ pub(super) fn render(frame: &mut Frame<'_>, area: Rect, app: &App) {
         return empty(frame, area, app);
     }
     let theme = app.theme();
-    let columns = columns(area.width.saturating_sub(2), &app.fleet);
+    let columns = columns(area.width.saturating_sub(2), app);
     let [list, details] = layout::fleet(area);
     let links = app.fleet_rows();
     let rows = usize::from(list.height.saturating_sub(3));
@@ -31,7 +31,7 @@ pub(super) fn render(frame: &mut Frame<'_>, area: Rect, app: &App) {
         let style = match app.contact(link) {
             _ if place == here => theme.selected(),
             Contact::Answers => Style::new(),
-            Contact::Silent(_) | Contact::Lost => theme.quiet(),
+            _ => theme.quiet(),
         };
         let cells = columns.iter().map(|(_, width, cell)| {
             let width = usize::from(*width);
@@ -120,13 +120,16 @@ const SPARKS: u16 = 60;
 
 /// The columns that there is room for: those with a low number go last. Names get as much of what is
 /// left as the longest needs, and the sparklines the rest.
-fn columns(width: u16, fleet: &Fleet) -> Vec<Column> {
+fn columns(width: u16, app: &App) -> Vec<Column> {
+    let fleet = &app.fleet;
+    let is_recorded = (fleet.links.values()).any(|link| app.is_recorded(link));
     let has_keys = (fleet.links.values()).any(|link| !link.info.key.raw().is_empty());
     let has_routers = (fleet.links.values()).any(|link| link.info.router.is_some());
     #[rustfmt::skip]
-    let all: [(bool, u8, Column); 12] = [
+    let all: [(bool, u8, Column); 13] = [
         (true, 0, ("name", NAME.0, |link, _, _| link.info.name.to_string())),
         (true, 0, ("state", 11, |link, app, _| state(link, app))),
+        (is_recorded, 0, ("rec", 3, |link, app, _| recorded(link, app))),
         (true, 0, ("port", 5, |link, _, _| link.info.service_port.to_string())),
         (has_keys, 1, ("key", 10, |link, _, _| link.info.key.raw().to_owned())),
         (has_routers, 6, ("router", 20, |link, _, _| router_of(link))),
@@ -175,22 +178,24 @@ fn columns(width: u16, fleet: &Fleet) -> Vec<Column> {
 fn up_for(link: &FleetLink, app: &App) -> String {
     match app.contact(link) {
         Contact::Answers => ago(link.since, app.now),
-        Contact::Silent(_) | Contact::Lost => "–".to_owned(),
+        _ => "–".to_owned(),
     }
 }
 
 fn state(link: &FleetLink, app: &App) -> String {
-    let is_recorded = app.is_recorded(link);
     match app.contact(link) {
         _ if link.info.stop_failed => "‼ STOP!".to_owned(),
         _ if !link.info.is_up => "✖ down".to_owned(),
         Contact::Lost => "? unknown".to_owned(),
         Contact::Silent(_) => "? NO ANSWER".to_owned(),
-        Contact::Answers if link.moving.is_some() && is_recorded => format!("{MOVES} moves REC"),
         Contact::Answers if link.moving.is_some() => format!("{MOVES} moves"),
-        Contact::Answers if is_recorded => "● up REC".to_owned(),
         Contact::Answers => "● up".to_owned(),
     }
+}
+
+fn recorded(link: &FleetLink, app: &App) -> String {
+    let word = if app.is_recorded(link) { "REC" } else { "" };
+    word.to_owned()
 }
 
 fn router_of(link: &FleetLink) -> String {

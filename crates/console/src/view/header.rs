@@ -63,6 +63,11 @@ fn stop_failed(frame: &mut Frame<'_>, area: Rect, app: &App, theme: Theme) {
         why if !why.is_empty() && room > LEAST_WHY => first + &fit(&format!(": {why}"), room),
         _ => first,
     };
+    let recorded = match app.recording_word() {
+        "" => String::new(),
+        word => format!("  {word} "),
+    };
+    let second = fit(&second, width.saturating_sub(recorded.width())) + &recorded;
     let lines: Vec<Line<'_>> = [first, second]
         .map(|text| Line::styled(fill(fit(&text, width)), theme.alarm()))
         .into();
@@ -158,8 +163,8 @@ fn replay<'a>(app: &App, past: &Replay, theme: Theme, width: usize) -> Line<'a> 
         false => format!(" REPLAY paused, {} ", past.speed()),
     };
     let contact = app.chosen_contact();
-    let is_known = contact == Contact::Answers;
     let link = app.link();
+    let is_known = link.is_some_and(|link| contact.knows_motion(link));
     let moving = link.and_then(|link| link.moving.as_ref());
     let moves = match (contact, moving) {
         _ if app.stop_failed() => ("STOP FAILED".to_owned(), theme.bad()),
@@ -168,6 +173,7 @@ fn replay<'a>(app: &App, past: &Replay, theme: Theme, width: usize) -> Line<'a> 
             (format!("NO ANSWER {length}"), theme.caution())
         }
         (Contact::Lost, _) => ("LINK LOST".to_owned(), theme.bad()),
+        _ if !is_known => ("? not known".to_owned(), theme.quiet()),
         (_, Some((moving, _))) => (format!("{MOVES} {}", moving.command), theme.good()),
         (_, None) => ("■ stands".to_owned(), Style::new()),
     };
@@ -186,7 +192,9 @@ fn replay<'a>(app: &App, past: &Replay, theme: Theme, width: usize) -> Line<'a> 
     for (text, style) in [
         moves,
         (
-            driver.filter(|_| is_known).unwrap_or_default(),
+            driver
+                .filter(|_| contact == Contact::Answers)
+                .unwrap_or_default(),
             theme.strong(),
         ),
         (

@@ -1,16 +1,20 @@
 //! Recordings of drives (`--record`), as their readers find them.
 
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
 use mcap::MessageStream;
+use p2p_router::auth::key_store::KeyStore;
 use p2p_router::config::RecordConfig;
+use p2p_shared::key::{Key, Role};
 use p2p_shared::protocol::{
     ConsoleToRouter, ControlRequest, FeedEvent, RecordingInfo, RefusedReason,
 };
 
 use crate::camera::fixture::{Camera, SHOWS, jpeg};
 use crate::common::console::FakeConsole;
-use crate::common::{World, router_config, until};
+use crate::common::program::{console, run};
+use crate::common::{World, inner_config, router_config, until};
 
 #[tokio::test]
 async fn a_drive_is_recorded_with_its_pictures_from_its_beginning_to_the_routers_end() {
@@ -169,4 +173,72 @@ async fn what_cannot_be_recorded_says_why() {
         .await;
     let failed = sees(&mut console, |it| it.failure.is_some()).await;
     assert_eq!(failed.file, None);
+}
+
+#[tokio::test]
+async fn p2p_console_record_ends_with_the_code_of_what_became_of_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("recordings");
+    let keys = KeyStore::open(folder.path().join("state")).unwrap();
+    let config = p2p_router::Config {
+        keys: Some(keys),
+        ..recording_router(&dir)
+    };
+    let world = World::with(config, folder);
+    let [car, boss, viewer] = [
+        world.key("car", Role::Link).await,
+        world.key("boss", Role::Drive).await,
+        world.key("viewer", Role::View).await,
+    ];
+    let (_inner, _) = world
+        .inner_with(p2p_inner::Config {
+            key: Some(car),
+            ..inner_config(&world)
+        })
+        .await;
+    let main = world.main_port();
+    let on = record(main, Some(&boss), &["car"]).await;
+    assert_eq!(on.0, Some(0), "{on:?}");
+    assert!(on.1.contains("car is recorded from now on"), "{on:?}");
+    let path = std::fs::read_dir(&dir)
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap()
+        .path();
+    assert!(on.1.contains(path.to_str().unwrap()), "{on:?}");
+    let json = record(main, Some(&boss), &["car", "--json"]).await;
+    let told: serde_json::Value = serde_json::from_str(&json.1).unwrap();
+    assert_eq!(told["recording"]["by"], "boss");
+    let off = record(main, Some(&boss), &["car", "--off"]).await;
+    assert_eq!(off.0, Some(0), "{off:?}");
+    for (key, arguments, code, says) in [
+        (&viewer, &["car"][..], 5, "drive"),
+        (&viewer, &["car", "--off"], 5, "drive"),
+        (&boss, &["truck"], 4, "truck"),
+        (&boss, &[], 2, "LINK"),
+    ] {
+        let failed = record(main, Some(key), arguments).await;
+        assert_eq!(failed.0, Some(code), "{arguments:?}: {failed:?}");
+        assert!(failed.2.contains(says), "{arguments:?}: {failed:?}");
+    }
+
+    let world = World::open();
+    let (_inner, _) = world.inner().await;
+    let failed = record(world.main_port(), None, &["car"]).await;
+    assert_eq!(failed.0, Some(1), "{failed:?}");
+    assert!(failed.2.contains("--record DIR"), "{failed:?}");
+}
+
+/// Runs `p2p-console record`. Returns its exit code, and what it has printed on standard output and standard error.
+async fn record(main: u16, key: Option<&Key>, arguments: &[&str]) -> (Option<i32>, String, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let mut asks = console(folder.path(), main);
+    if let Some(key) = key {
+        asks.env("P2P_KEY", key.expose());
+    }
+    asks.env("P2P_OPEN", "1");
+    asks.arg("record").args(arguments).stdin(Stdio::null());
+    let told = run(&mut asks.into()).await;
+    (told.code, told.out, told.errors)
 }

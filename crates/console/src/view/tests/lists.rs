@@ -4,6 +4,8 @@ use crossterm::event::{
     Event as Input, KeyCode, KeyModifiers, MouseButton, MouseEvent, MouseEventKind,
 };
 
+use p2p_shared::protocol::RecordingInfo;
+
 use super::*;
 use crate::app::Event;
 use crate::keymap::{Action, BINDINGS, Screen};
@@ -64,6 +66,60 @@ fn a_motion_from_the_commands_asks_first_and_its_question_is_answered_by_y_alone
         bench.key(KeyCode::Enter);
         bench
     });
+}
+
+/// Four cars that are recorded, whatever else is to be said of them, and one that is not.
+fn recorded(size: (u16, u16)) -> Bench {
+    let mut links: Vec<_> = ["car", "failing", "away", "silent", "other"]
+        .into_iter()
+        .zip(9000..)
+        .map(|(name, port)| testing::link(port, name))
+        .collect();
+    for link in &mut links[..4] {
+        link.control.recording = Some(RecordingInfo {
+            file: Some("recordings/car-20261201T031400Z.mcap".into()),
+            ..RecordingInfo::default()
+        });
+    }
+    links[1].stop_failed = true;
+    links[2].is_up = false;
+    links[3].silent_ms = Some(900);
+    Bench::with(size, links, Vec::new())
+}
+
+#[test]
+fn a_car_that_is_recorded_is_marked_so_whatever_else_is_said_of_it() {
+    let on_fleet = |size| {
+        let mut bench = recorded(size);
+        bench.letters("1");
+        bench
+    };
+    snapshots("recorded_fleet", on_fleet);
+    for size in [(40, 12), (80, 24), (120, 40)] {
+        let screen = seen(&on_fleet(size).app);
+        for name in ["car", "failing", "away", "silent", "other"] {
+            let row = screen.lines().find(|row| {
+                let mut words = row.split(|it: char| !it.is_alphanumeric());
+                words.any(|word| word == name) && row.contains("900")
+            });
+            let row = row.unwrap_or_else(|| panic!("no {name} in {screen}"));
+            assert_eq!(row.contains("REC"), name != "other", "{screen}");
+        }
+    }
+    snapshots("recorded_drive", |size| {
+        let mut bench = recorded(size);
+        bench.letters("2");
+        bench
+    });
+    // Nor does a stop that fails hide it.
+    for port in 9000..9004 {
+        let mut bench = recorded((80, 24));
+        bench.app.set_chosen(Some(port));
+        bench.letters("2");
+        let screen = seen(&bench.app);
+        let second = screen.lines().nth(1).unwrap();
+        assert!(second.contains("REC"), "{port}: {screen}");
+    }
 }
 
 #[test]

@@ -10,8 +10,8 @@ use p2p_shared::key::Role;
 use p2p_shared::names::RunId;
 use p2p_shared::protocol::{
     CommandInfo, ConsoleToRouter, ControlInfo, ControlRequest, DriveCommand, Driver, End,
-    FeedEvent, LinkInfo, Refusal, RouterToConsole, RunAnswer, RunInfo, RunResult, RunSource,
-    SendEvent, SessionId,
+    FeedEvent, LinkInfo, RecordingInfo, Refusal, RouterToConsole, RunAnswer, RunInfo, RunResult,
+    RunSource, SendEvent, SessionId,
 };
 use p2p_shared::websocket::{MessageSocket, SocketEvent};
 use tokio::net::{TcpListener, TcpStream};
@@ -242,6 +242,8 @@ async fn serve(
                         .unwrap();
                 }
             }
+            // It is lost over this.
+            ConsoleToRouter::Record { .. } => return,
             // Nobody waits until the car's port would be given up.
             ConsoleToRouter::AskRun { request, .. } => socket
                 .push(&RouterToConsole::Run {
@@ -337,6 +339,8 @@ pub fn snapshot() -> RouterToConsole {
         motion_limit_ms: 2_000,
         ..LinkInfo::new(port, name.parse().unwrap(), "stop".parse().unwrap())
     };
+    let mut away = link(9001, "away", false);
+    away.control.recording = Some(RecordingInfo::default());
     RouterToConsole::Snapshot {
         first: true,
         last: true,
@@ -344,9 +348,7 @@ pub fn snapshot() -> RouterToConsole {
         key: "desk".into(),
         role: Role::Drive,
         missed: 0,
-        links: vec![link(9000, "car", true), link(9001, "away", false)]
-            .try_into()
-            .unwrap(),
+        links: vec![link(9000, "car", true), away].try_into().unwrap(),
         runs: Default::default(),
     }
 }

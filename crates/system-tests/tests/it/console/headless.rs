@@ -59,6 +59,14 @@ async fn each_failure_has_its_code_and_its_sentence() {
         (&["--readonly", "send", "car", "hello"], 5, "--readonly"),
         (&["send", "car", "../x"], 2, "begins with"),
         (&["send", "car", "ls", "-l"], 2, "send car ls -- -l"),
+        (
+            &["record", "away"],
+            3,
+            "p2p-console list says whether the car is recorded",
+        ),
+        (&["record", "away", "--off"], 3, "p2p-console list"),
+        (&["record", "car"], 1, "--record DIR"),
+        (&["--readonly", "record", "away"], 5, "--readonly"),
         (&["send", "--help"], 0, ""),
         (&["nonsense"], 2, "nonsense"),
     ] {
