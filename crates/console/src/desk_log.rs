@@ -8,7 +8,7 @@ use p2p_shared::timing::millis_f64;
 use tracing::field::display;
 
 use crate::app::App;
-use crate::app::contact::Silence;
+use crate::app::contact::{Contact, Silence};
 use crate::connection::ConnectionEvent;
 
 #[derive(Debug, Default)]
@@ -79,7 +79,10 @@ impl DeskLog {
         if silence.is_some() != self.silence.is_some() {
             match silence {
                 Some(silence) => tracing::info!(link, hop = silence.hop, "no answer"),
-                None => tracing::info!(link, "answers, or the link is lost"),
+                None if app.chosen_contact() == Contact::Answers => {
+                    tracing::info!(link, "answers again");
+                }
+                None => tracing::info!(link, "no connection to the car"),
             }
         }
         self.silence = silence;

@@ -388,6 +388,10 @@ fn of_log(fields: &Map<String, Value>, has_car: bool) -> Option<String> {
         "link up" => "the car's link is up".to_owned(),
         "link down" => but_why("the car's link is lost"),
         "no answer" => format!("no answer from the car for {} ms", field("silent_ms")),
+        "answers again" => format!(
+            "the car answers again, after {} ms of silence",
+            field("silent_ms")
+        ),
         "run" => {
             let (command, source) = (field("command"), field("source"));
             let why = match field("why") {
@@ -504,7 +508,8 @@ impl Story {
         match (line.source == self.own, message) {
             (
                 false,
-                "control taken" | "control released" | "link down" | "no answer" | "link up",
+                "control taken" | "control released" | "link down" | "no answer" | "answers again"
+                | "link up",
             ) => self.tell(line, format!("{}.", line.text)),
             (false, own) if own.starts_with("listening on") => {
                 self.tell(line, "The router started (anew).");

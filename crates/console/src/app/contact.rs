@@ -7,7 +7,7 @@ use p2p_shared::protocol::RunInfo;
 use p2p_shared::timing::NO_ANSWER;
 
 use super::{App, ConnectionState};
-use crate::app::fleet::FleetLink;
+use crate::app::fleet::{FleetLink, MotionTold};
 use crate::text::outcome;
 
 /// Pause between two drawings of how long a silence lasts.
@@ -23,6 +23,8 @@ pub enum Contact {
     Silent(Silence),
     /// There is no connection to the router, or the router has none to the car.
     Lost,
+    /// The file of a replay does not tell whether the router had a connection to the car.
+    NotKnown,
 }
 
 /// A connection on which a sign of life is overdue.
@@ -49,9 +51,19 @@ impl Contact {
     pub fn of_past(link: &FleetLink) -> Self {
         let silence = |since| Silence { hop: CAR, since };
         match link.silent_since {
+            _ if link.told.is_none_or(|told| !told.link) => Self::NotKnown,
             _ if !link.info.is_up => Self::Lost,
             Some(since) => Self::Silent(silence(since)),
             None => Self::Answers,
+        }
+    }
+
+    /// Returns true if it is known whether this car moves.
+    pub fn knows_motion(self, link: &FleetLink) -> bool {
+        match link.told.map(|told| told.motion) {
+            None | Some(MotionTold::Router) => self == Self::Answers,
+            Some(MotionTold::Car) => true,
+            Some(MotionTold::Nobody) => false,
         }
     }
 
@@ -94,11 +106,12 @@ impl App {
         self.link().map_or(Contact::Lost, |link| self.contact(link))
     }
 
-    /// The result of a run; that of an open one is unknown while its car is not heard.
+    /// The result of a run; that of an open one is unknown while its car is not heard, and where a file has no end of
+    /// it.
     pub fn outcome(&self, run: &RunInfo) -> String {
         let link = self.fleet.links.get(&run.service_port);
         let is_known =
-            self.is_replay() || link.is_some_and(|link| self.contact(link) == Contact::Answers);
+            !self.is_replay() && link.is_some_and(|link| self.contact(link) == Contact::Answers);
         match run.result {
             None if !is_known => "unknown".to_owned(),
             _ => outcome(run),

@@ -51,6 +51,27 @@ pub struct FleetLink {
     pub next_stop: Option<Instant>,
     /// Commands of the last motions: an end names only the run.
     motions: VecDeque<(RunId, CommandName)>,
+    /// What is told of the car at a moment of a replay; `None`: it is live, and the router tells all.
+    pub told: Option<Told>,
+}
+
+/// What a file has told of a car until the moment that is shown.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Told {
+    /// True once the file has told whether the link is up.
+    pub link: bool,
+    pub motion: MotionTold,
+}
+
+/// Who has told whether the car moves.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum MotionTold {
+    #[default]
+    Nobody,
+    /// The router, which knows it as long as it hears the car.
+    Router,
+    /// The car itself, later.
+    Car,
 }
 
 impl FleetLink {
@@ -430,9 +451,11 @@ impl Fleet {
             timeline: Timeline::default(),
             next_stop: next_try(info.stop_failure.as_ref(), now),
             motions: VecDeque::new(),
+            told: None,
             info,
         };
         if let Some(old) = old {
+            link.told = old.told;
             (link.rtts, link.ran, link.stopped) = (old.rtts, old.ran, old.stopped);
             (link.timeline, link.motions) = (old.timeline, old.motions);
             // The machine may have started anew before another link, and its clock with it.

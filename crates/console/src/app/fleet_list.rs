@@ -74,7 +74,7 @@ impl App {
         match self.contact(link) {
             _ if link.info.stop_failed => 0,
             Contact::Silent(_) => 1,
-            Contact::Lost => 2,
+            Contact::Lost | Contact::NotKnown => 2,
             Contact::Answers => 3,
         }
     }

@@ -11,7 +11,7 @@ use p2p_shared::protocol::{RunInfo, RunResult, SNAPSHOT_RUNS};
 use crate::text::{is_of_link, outcome, source_word};
 
 /// Most runs that are kept; with 1 KiB of output each they take about 6 MB.
-const KEPT: usize = 2_000;
+pub(super) const KEPT: usize = 2_000;
 /// Status of a run whose result is lost.
 const LOST: u16 = 502;
 

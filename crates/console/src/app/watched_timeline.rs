@@ -81,13 +81,13 @@ pub(super) fn signs(link: &FleetLink, contact: Contact, keys: Option<char>) -> S
         keys.map_or(Sign::Blank, Sign::Active),
         match moves {
             _ if link.info.stop_failed => Sign::Bad,
-            _ if contact != Contact::Answers => Sign::Doubt,
+            _ if !contact.knows_motion(link) => Sign::Doubt,
             Some(sign) => sign,
             None => Sign::Calm,
         },
         match contact {
             Contact::Answers => Sign::Calm,
-            Contact::Silent(_) => Sign::Doubt,
+            Contact::Silent(_) | Contact::NotKnown => Sign::Doubt,
             Contact::Lost => Sign::Bad,
         },
     ]

@@ -92,7 +92,7 @@ fn for_terminal(bytes: &[u8]) -> String {
 }
 
 /// Returns a run as a line for people, not escaped.
-pub(super) fn run_line(run: &RunInfo) -> String {
+pub(super) fn run_line(run: &RunInfo, open: &str) -> String {
     if is_of_link(run) {
         let why = run.result.as_ref().map_or("", |result| result.why.raw());
         let text = format!(
@@ -111,7 +111,10 @@ pub(super) fn run_line(run: &RunInfo) -> String {
         run.command,
         arguments(&run.arguments),
         run.from,
-        outcome(run),
+        match run.result {
+            Some(_) => outcome(run),
+            None => open.to_owned(),
+        },
     );
     if let Some(result) = &run.result {
         let ms = |us: u64| format!("{}.{:01} ms", us / 1000, us % 1000 / 100);

@@ -44,7 +44,7 @@ pub(super) fn print(recording: &Recording, as_json: bool) -> anyhow::Result<Exit
     for run in recording.log.shown() {
         let line = match as_json {
             true => OutputLine::ForScripts(saved_log::line(&run)),
-            false => OutputLine::ForPeople(output::run_line(&run)),
+            false => OutputLine::ForPeople(output::run_line(&run, "unknown: the file ends before")),
         };
         lines.push((run.at_ms, line));
     }

@@ -35,7 +35,7 @@ fn render_list(frame: &mut Frame<'_>, area: Rect, app: &App) {
             match app.chosen_contact() {
                 _ if place == commands.selected => line.style(theme.selected()),
                 Contact::Answers if !commands.is_old => line,
-                Contact::Answers | Contact::Silent(_) | Contact::Lost => line.style(theme.quiet()),
+                _ => line.style(theme.quiet()),
             }
         })
         .collect();

@@ -8,7 +8,7 @@ use ratatui::style::Style;
 use ratatui::text::Line;
 
 use super::{pad, pane, picture, round_trips, runs, timeline};
-use crate::app::contact::Contact;
+use crate::app::fleet::MotionTold;
 use crate::app::{App, ConnectionState};
 use crate::drive::{ControlHolder, DriveState, KeyReleases};
 use crate::screen::layout::{self, DriveAreas};
@@ -72,15 +72,22 @@ const LEAST_OF_HOPS: usize = 40;
 /// Columns of a fact's name.
 const NAME: usize = 13;
 
+/// What is said of what the file of a replay has not told.
+const NOT_KNOWN: &str = "? not known: not in the file until now";
+
 /// Requested, acknowledged and ended motion, in at most `lines` lines each.
 pub(super) fn facts<'a>(app: &App, width: usize, lines: usize) -> Vec<Line<'a>> {
     let theme = app.theme();
     let nothing = || "–".to_owned();
+    let told = app.link().and_then(|link| link.told);
+    let is_told = told.is_none_or(|told| told.motion != MotionTold::Nobody);
     let past_key = app.replay.as_ref().map(|past| past.key());
     let asked = match (app.drive.asked(), app.drive.last_press) {
-        _ if let Some(key) = past_key => {
-            key.map_or_else(|| "nothing".to_owned(), |key| format!("{key} key press"))
-        }
+        _ if let Some(key) = past_key => match key {
+            Some(key) => format!("{key} key press"),
+            None if is_told => "nothing".to_owned(),
+            None => NOT_KNOWN.to_owned(),
+        },
         (Some((id, direction)), _) => format!("{} key press #{}", direction.glyph(), id.number),
         (None, Some((id, direction, at))) => format!(
             "nothing (last {} #{}, {} ago)",
@@ -104,9 +111,10 @@ pub(super) fn facts<'a>(app: &App, width: usize, lines: usize) -> Vec<Line<'a>> 
         Some(silence) => format!("for {}", silence.length(app.now)),
         None => "now".to_owned(),
     };
-    let is_known = contact == Contact::Answers;
+    let is_known = link.is_some_and(|link| contact.knows_motion(link));
     let acknowledged = match link.and_then(|link| link.moving.as_ref()) {
         _ if app.stop_failed() => "‼ may still move: the stop fails".to_owned(),
+        _ if !is_told => NOT_KNOWN.to_owned(),
         Some((moving, _)) if !is_known => {
             format!("? unknown {silent_for} (last: {})", moving.command)
         }

@@ -73,7 +73,7 @@ fn render_details(frame: &mut Frame<'_>, area: Rect, app: &App, link: &FleetLink
     match app.contact(link) {
         Contact::Answers => said.push(format!("up for {}", ago(link.since, app.now))),
         Contact::Silent(silence) => said.push(format!("{} is silent", silence.hop)),
-        Contact::Lost => said.push(format!(
+        Contact::Lost | Contact::NotKnown => said.push(format!(
             "for {}: {}",
             ago(link.since, app.now),
             link.why_down
@@ -186,7 +186,7 @@ fn state(link: &FleetLink, app: &App) -> String {
     match app.contact(link) {
         _ if link.info.stop_failed => "‼ STOP!".to_owned(),
         _ if !link.info.is_up => "✖ down".to_owned(),
-        Contact::Lost => "? unknown".to_owned(),
+        Contact::Lost | Contact::NotKnown => "? unknown".to_owned(),
         Contact::Silent(_) => "? NO ANSWER".to_owned(),
         Contact::Answers if link.moving.is_some() => format!("{MOVES} moves"),
         Contact::Answers => "● up".to_owned(),

@@ -25,7 +25,7 @@ pub(super) fn render(frame: &mut Frame<'_>, area: Rect, app: &App) {
     }
     let title = match app.contact(link) {
         Contact::Answers => format!("jitter {}", short(link.rtts.jitter())),
-        Contact::Silent(_) | Contact::Lost => "as they were".to_owned(),
+        _ => "as they were".to_owned(),
     };
     pane(frame, area, format!(" Round trips, {title} "), lines);
 }
@@ -35,7 +35,7 @@ pub(super) fn hops<'a>(app: &App, link: &FleetLink, width: usize) -> Vec<Line<'a
     let theme = app.theme();
     let is_old = match app.contact(link) {
         Contact::Answers => Style::new(),
-        Contact::Silent(_) | Contact::Lost => theme.quiet(),
+        _ => theme.quiet(),
     };
     let routers = link.info.router.is_some();
     let all = [

@@ -1,6 +1,6 @@
 //! Reads a past from JSON lines: a router's log, or what `p2p-console incident` wrote. Pure.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, UNIX_EPOCH};
 
 use p2p_shared::bounded::Text;
@@ -23,8 +23,9 @@ type Fields = Map<String, Value>;
 pub(super) fn read(file: &[u8], recording: &mut Recording) -> Result<(), String> {
     let mut reader = Reader {
         recording,
-        silent: HashSet::new(),
-        lost: HashSet::new(),
+        heard: HashSet::new(),
+        links: HashMap::new(),
+        since_start: HashSet::new(),
         last: None,
         incident: None,
         ours: 0,
@@ -58,10 +59,12 @@ pub(super) fn read(file: &[u8], recording: &mut Recording) -> Result<(), String>
 
 struct Reader<'a> {
     recording: &'a mut Recording,
-    /// Cars that gave no answer when they were heard of last.
-    silent: HashSet<String>,
-    /// Cars whose link was down when they were heard of last.
-    lost: HashSet<String>,
+    /// Cars that the router hears, as the file says.
+    heard: HashSet<String>,
+    /// The ids of the cars' newest links.
+    links: HashMap<String, String>,
+    /// Cars that were told of since the router's start.
+    since_start: HashSet<String>,
     /// Time of the line before.
     last: Option<Duration>,
     /// The car of an incident, and whether it told its past itself.
@@ -92,6 +95,7 @@ impl Reader<'_> {
             return;
         }
         if let Some((change, said)) = self.change(&name, &fields) {
+            self.since_start.insert(name.clone());
             self.heard(&name, at, &change);
             self.recording.add(&name, at, change, said);
         }
@@ -121,18 +125,20 @@ impl Reader<'_> {
             ("desk" | "page", "no answer") if text(&told, "hop").ends_with("car") => {
                 self.silence(name)
             }
-            ("desk" | "page", "answers, or the link is lost") => Change::Answers,
+            ("desk" | "page", "answers again") => Change::Answers,
+            ("desk" | "page", "no connection to the car") => Change::SilenceOver,
             ("desk" | "page", _) => Change::None,
-            // What the car told was so whether or not the router heard it; and nothing says when it did again.
-            (_, message) if has_car && message.starts_with("motion ") => Change::None,
-            (_, "no answer") if has_car => Change::None,
-            _ => self
-                .change(name, &told)
-                .map_or(Change::None, |(change, _)| change),
+            _ => {
+                let change = self.change(name, &told);
+                let change = change.map_or(Change::None, |(change, _)| change);
+                self.heard(name, at, &change);
+                match change {
+                    // The car itself has told what was so, whether or not the router heard it.
+                    Change::Feed(FeedEvent::Motion { .. }) if has_car => Change::None,
+                    change => change,
+                }
+            }
         };
-        if !has_car {
-            self.heard(name, at, &change);
-        }
         self.recording.add(name, at, change, said);
         self.run(name, at, told, number);
     }
@@ -144,18 +150,14 @@ impl Reader<'_> {
 
     /// Returns the change that an entry of the car's own memory tells of.
     fn remembered(&mut self, name: &str, entry: PastEntry) -> Change {
-        let Some(car) = self.recording.car(name) else {
-            return Change::None;
-        };
-        let service_port = car.info.service_port;
         match entry.event {
-            PastEvent::Motion(event) => Change::Feed(FeedEvent::Motion {
-                service_port,
-                event,
-                clock_ms: None,
-            }),
-            PastEvent::LinkUp { .. } => Change::Feed(FeedEvent::Link(Box::new(car.info.clone()))),
-            PastEvent::LinkLost { why } => Change::Feed(FeedEvent::LinkDown { service_port, why }),
+            PastEvent::Motion(event) => Change::Remembered(event),
+            PastEvent::LinkUp { .. } => Change::LinkUp,
+            PastEvent::LinkLost { why } => {
+                let service_port = self.recording.car(name).map(|car| car.info.service_port);
+                let service_port = service_port.unwrap_or_default();
+                Change::Feed(FeedEvent::LinkDown { service_port, why })
+            }
             PastEvent::Guardian {
                 cause,
                 press,
@@ -165,38 +167,28 @@ impl Reader<'_> {
                 let cause = fit(cause.raw(), 40);
                 Change::Guardian(ByGuardian { cause, has_stopped }, press)
             }
-            PastEvent::Now | PastEvent::Start { .. } => Change::None,
+            PastEvent::Start { .. } => Change::Started,
+            PastEvent::Now => Change::None,
         }
     }
 
-    /// Notes what a change says of the way to the car.
+    /// Notes what a change that the router tells of says of the way to the car.
     fn heard(&mut self, name: &str, at: Duration, change: &Change) {
         match change {
-            Change::Feed(FeedEvent::Rtt { .. }) => {
-                self.silent.insert(name.to_owned());
+            Change::LinkUp | Change::Answers => {
+                self.heard.insert(name.to_owned());
             }
-            Change::Feed(FeedEvent::LinkDown { .. }) => {
-                self.lost.insert(name.to_owned());
+            Change::Feed(FeedEvent::LinkDown { .. } | FeedEvent::Rtt { .. }) => {
+                self.heard.remove(name);
             }
-            Change::Feed(FeedEvent::Link(_)) => {
-                self.lost.remove(name);
-                self.answers(name, at);
-            }
-            Change::Feed(FeedEvent::Motion { .. }) => self.answers(name, at),
+            Change::Feed(FeedEvent::Motion { .. }) => self.is_heard(name, at),
             _ => {}
         }
     }
 
-    /// Notes that a car is heard, before what it tells. The router's log has no line for the end of a silence, and the
-    /// end of an old link may come after the beginning of the new one.
-    fn answers(&mut self, name: &str, at: Duration) {
-        if self.lost.remove(name)
-            && let Some(car) = self.recording.car(name)
-        {
-            let up = FeedEvent::Link(Box::new(car.info.clone()));
-            self.recording.add(name, at, Change::Feed(up), None);
-        }
-        if self.silent.remove(name) {
+    /// Notes that the router hears a car, before what the car tells.
+    fn is_heard(&mut self, name: &str, at: Duration) {
+        if self.heard.insert(name.to_owned()) {
             self.recording.add(name, at, Change::Answers, None);
         }
     }
@@ -208,28 +200,24 @@ impl Reader<'_> {
         };
         let result = run.result.as_ref();
         if result.is_some_and(|result| result.executed() == "yes") {
-            self.answers(name, at);
+            self.is_heard(name, at);
         }
+        self.since_start.insert(name.to_owned());
         if !crate::text::is_of_link(&run) {
             let event = FeedEvent::Run(Box::new(run.clone()));
             self.recording.add(name, at, Change::Feed(event), None);
         }
-        self.recording.log.put(run);
+        self.recording.add_run(run);
     }
 
     /// Notes that nothing is known of any car from the last line of a router that ended, or was killed, to its link.
     fn router_started(&mut self, ended: Duration, started: Duration) {
-        let names: Vec<String> = self.recording.cars.keys().cloned().collect();
-        for name in names {
-            let Some(car) = self.recording.car(&name) else {
-                continue;
-            };
-            let lost = FeedEvent::LinkDown {
-                service_port: car.info.service_port,
-                why: "nothing is known until the router started again".into(),
-            };
-            self.silent.remove(&name);
-            (self.recording).add(&name, ended, Change::Feed(lost), None);
+        self.heard.clear();
+        self.links.clear();
+        // Of the others nothing was known before.
+        for name in std::mem::take(&mut self.since_start) {
+            let said = Some("nothing is known from here to the router's start".to_owned());
+            self.recording.add(&name, ended, Change::NotKnown, said);
             let said = Some("the router started".to_owned());
             self.recording.add(&name, started, Change::None, said);
         }
@@ -242,7 +230,22 @@ impl Reader<'_> {
         if let Some(port) = port.and_then(|port| u16::try_from(port).ok()) {
             car.info.service_port = port;
         }
-        change(&car.info, line)
+        let told = change(&car.info, line)?;
+        let id = text(line, "link_id");
+        match &told.0 {
+            Change::LinkUp => {
+                self.links.insert(name.to_owned(), id.to_owned());
+            }
+            // The end of an old link may come after the beginning of the one that has replaced it.
+            Change::Feed(FeedEvent::LinkDown { why, .. })
+                if self.links.get(name).is_some_and(|newest| newest != id) =>
+            {
+                let said = format!("an older link has ended: {}", why.raw());
+                return Some((Change::None, Some(said)));
+            }
+            _ => {}
+        }
+        Some(told)
     }
 }
 
@@ -272,6 +275,7 @@ fn change(car: &LinkInfo, line: &Fields) -> Option<(Change, Option<String>)> {
         "control taken" => format!("{driver} took control ({})", field("how")),
         "control released" => format!("{driver} has control no more ({})", field("why")),
         "control requested" => format!("{} asks for control", field("by")),
+        "answers again" => "answers again".to_owned(),
         up if up.starts_with("link up") => "link up".to_owned(),
         // Its words are those of the live screens.
         _ => String::new(),
@@ -286,7 +290,8 @@ fn change(car: &LinkInfo, line: &Fields) -> Option<(Change, Option<String>)> {
         })),
         "control released" => control(None),
         "no answer" => no_answer(car, number_of(line, "silent_ms").unwrap_or_default()),
-        up if up.starts_with("link up") => Change::Feed(FeedEvent::Link(Box::new(car.clone()))),
+        "answers again" => Change::Answers,
+        up if up.starts_with("link up") => Change::LinkUp,
         down if down.starts_with("link down") => {
             let why = Text::new(field("why").to_owned());
             Change::Feed(FeedEvent::LinkDown { service_port, why })

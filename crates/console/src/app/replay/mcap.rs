@@ -41,7 +41,7 @@ pub(super) fn read(file: &Bytes, recording: &mut Recording) -> Result<(), String
         Ok(()) if !has_ended => "it has no end".to_owned(),
         Ok(()) => return Ok(()),
     };
-    recording.problem = Some(format!(
+    recording.lacks(format!(
         "the file is cut off or damaged ({why}): what is before that is shown"
     ));
     Ok(())
@@ -122,7 +122,7 @@ impl<'a> Reader<'a> {
             }
             "runs" => {
                 if let Ok(run) = serde_json::from_slice::<RunInfo>(data) {
-                    self.recording.log.put(run.clone());
+                    self.recording.add_run(run.clone());
                     let event = FeedEvent::Run(Box::new(run));
                     self.recording.add(name, at, Change::Feed(event), None);
                 }

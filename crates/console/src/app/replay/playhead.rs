@@ -3,11 +3,11 @@
 use std::time::{Duration, Instant};
 
 use p2p_shared::names::CommandName;
-use p2p_shared::protocol::{FeedEvent, MotionEvent, RunInfo, RunSource};
+use p2p_shared::protocol::{ControlInfo, FeedEvent, LinkInfo, MotionEvent, RunInfo, RunSource};
 
 use super::recording::{Change, PastCar, PastEvent, Recording};
 use crate::app::contact::Contact;
-use crate::app::fleet::{Fleet, FleetLink, before};
+use crate::app::fleet::{Fleet, FleetLink, MotionTold, Told, before};
 use crate::app::log_lines::control_change;
 use crate::app::timeline::{Timeline, glyph};
 use crate::app::watched_timeline::signs;
@@ -42,7 +42,16 @@ impl Playhead {
     /// Begins before the first event.
     pub(super) fn new(car: &PastCar, began: Instant) -> Self {
         let mut head = Self::default();
-        head.fleet.update(car.info.clone(), began);
+        // Who drove and what moved then, the first event tells.
+        let info = LinkInfo {
+            control: ControlInfo::default(),
+            moving: None,
+            stop_failed: false,
+            stop_failure: None,
+            ..car.info.clone()
+        };
+        head.fleet.update(info, began);
+        head.set_told(Told::default());
         head
     }
 
@@ -72,8 +81,35 @@ impl Playhead {
                 self.key = command.as_ref().map(|command| self.glyph(command));
                 None
             }
+            Change::Remembered(event) => self.motion(event, at, MotionTold::Car),
+            Change::LinkUp => {
+                let was_up = self.link().is_some_and(|link| link.info.is_up);
+                self.is_heard(at)?;
+                self.motion_is_open(MotionTold::Router);
+                (!was_up || event.said.is_none()).then(|| "link up".to_owned())
+            }
             Change::Answers => {
-                self.link()?.silent_since = None;
+                self.is_heard(at)?;
+                None
+            }
+            Change::SilenceOver => {
+                let link = self.link()?;
+                if link.silent_since.take().is_some() && link.info.is_up {
+                    link.told.get_or_insert_default().link = false;
+                }
+                None
+            }
+            Change::Started => {
+                self.key = None;
+                self.motion_is_open(MotionTold::Car);
+                None
+            }
+            Change::NotKnown => {
+                self.key = None;
+                self.motion_is_open(MotionTold::Router);
+                let link = self.link()?;
+                link.told.get_or_insert_default().link = false;
+                (link.silent_since, link.info.control) = (None, ControlInfo::default());
                 None
             }
             Change::Guardian(by, press) => {
@@ -95,41 +131,74 @@ impl Playhead {
         glyph(motion.position(|name| name == command))
     }
 
+    fn set_told(&mut self, told: Told) {
+        if let Some(link) = self.link() {
+            link.told = Some(told);
+        }
+    }
+
+    /// Notes that the car is heard at its router.
+    fn is_heard(&mut self, at: Instant) -> Option<()> {
+        let link = self.link()?;
+        if !std::mem::replace(&mut link.info.is_up, true) {
+            link.since = at;
+        }
+        link.silent_since = None;
+        link.told.get_or_insert_default().link = true;
+        Some(())
+    }
+
+    /// Notes that what moves the car is not known until it is told anew, if nobody knows it better than who knew it so.
+    fn motion_is_open(&mut self, by: MotionTold) {
+        if let Some(link) = self.link()
+            && let Some(told) = &mut link.told
+            && (told.motion == MotionTold::Router || told.motion == by)
+        {
+            told.motion = MotionTold::Nobody;
+            (link.moving, link.info.stop_failed) = (None, false);
+        }
+    }
+
     fn feed(&mut self, event: &FeedEvent, at: Instant) -> Option<String> {
         match event {
             FeedEvent::Link(info) => {
-                let was_up = self.link().is_some_and(|link| link.info.is_up);
+                let link = self.link()?;
+                let (was, was_up) = (link.told.unwrap_or_default(), link.info.is_up);
                 let mut info = (**info).clone();
                 // It is one car, whatever port the file has for it, or none.
-                info.service_port = self.link()?.info.service_port;
-                let is_back = info.is_up && !was_up;
+                info.service_port = link.info.service_port;
+                let is_back = info.is_up && was.link && !was_up;
+                // The router does not know yet what moves a car that has come back.
+                let motion = match is_back && info.moving.is_none() {
+                    true => MotionTold::Nobody,
+                    false => MotionTold::Router,
+                };
                 self.fleet.update(info, at);
+                self.set_told(Told { link: true, motion });
                 is_back.then(|| "link up".to_owned())
             }
             FeedEvent::LinkDown { why, .. } => {
-                self.key = None;
                 let why = why.raw();
-                let port = self.link()?.info.service_port;
-                self.fleet.link_down(port, why.to_owned(), at);
+                self.link_down(why, at)?;
                 Some(format!("link down: {why}"))
             }
             FeedEvent::LinkGone { .. } => {
-                self.key = None;
-                let port = self.link()?.info.service_port;
                 let why = "its port was given up";
-                self.fleet.link_down(port, why.to_owned(), at);
+                self.link_down(why, at)?;
                 Some(why.to_owned())
             }
             FeedEvent::Rtt {
                 rtt_us, silent_ms, ..
             } => {
+                let was_silent = self.link()?.silent_since.is_some();
+                self.is_heard(at)?;
                 let link = self.link()?;
                 link.silent_since = before(*silent_ms, at);
                 if silent_ms.is_some() {
                     return Some("no answer".to_owned());
                 }
                 link.rtts.push(*rtt_us);
-                None
+                was_silent.then(|| "answers again".to_owned())
             }
             FeedEvent::Run(run) => self.run(run, at),
             FeedEvent::Control { control, .. } => {
@@ -142,7 +211,7 @@ impl Playhead {
                 self.fleet.set_control(port, control.clone(), at);
                 said.map(|said| format!("control: {said}"))
             }
-            FeedEvent::Motion { event, .. } => self.motion(event, at),
+            FeedEvent::Motion { event, .. } => self.motion(event, at, MotionTold::Router),
         }
     }
 
@@ -164,7 +233,23 @@ impl Playhead {
         }
     }
 
-    fn motion(&mut self, event: &MotionEvent, at: Instant) -> Option<String> {
+    /// Notes that the link is down. What the car itself remembers is so all the same.
+    fn link_down(&mut self, why: &str, at: Instant) -> Option<()> {
+        self.key = None;
+        let link = self.link()?;
+        let port = link.info.service_port;
+        let told = link.told.get_or_insert_default();
+        told.link = true;
+        let moving = link
+            .moving
+            .take()
+            .filter(|_| told.motion == MotionTold::Car);
+        self.fleet.link_down(port, why.to_owned(), at);
+        self.link()?.moving = moving;
+        Some(())
+    }
+
+    fn motion(&mut self, event: &MotionEvent, at: Instant, by: MotionTold) -> Option<String> {
         match event {
             MotionEvent::Started(moving) if moving.press.is_some() && self.key.is_none() => {
                 self.key = Some(self.glyph(&moving.command));
@@ -175,6 +260,15 @@ impl Playhead {
             _ => {}
         }
         let link = self.link()?;
+        let told = link.told.get_or_insert_default();
+        let tells_all = matches!(
+            event,
+            MotionEvent::Started(_) | MotionEvent::Stands | MotionEvent::StopFailed
+        );
+        // Who tells of an end has not told what moved the car before.
+        if tells_all && told.motion != MotionTold::Car {
+            told.motion = by;
+        }
         link.on_motion(event, None, at);
         link.timeline.events().next().map(|(_, said)| said.clone())
     }

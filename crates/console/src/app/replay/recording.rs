@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use p2p_shared::names::{CommandName, LinkName};
-use p2p_shared::protocol::{FeedEvent, LinkInfo, PressId};
+use p2p_shared::protocol::{FeedEvent, LinkInfo, MotionEvent, PressId, RunInfo};
 use p2p_shared::text::Escaped;
 
 use crate::app::fleet::ByGuardian;
-use crate::app::run_log::RunLog;
+use crate::app::run_log::{KEPT as RUNS_KEPT, RunLog};
 
 /// Usual names of the motion commands, in the order of the pad. A log doesn't say which a car has.
 const MOTION: [&str; 4] = ["forward", "back", "left", "right"];
@@ -37,6 +37,8 @@ pub struct Recording {
     /// The first time, since 1970.
     pub began: Duration,
     count: usize,
+    /// Number of runs that were put into the log.
+    runs: usize,
 }
 
 /// Past of one car.
@@ -65,10 +67,20 @@ pub struct PastEvent {
 pub enum Change {
     /// What the router tells consoles.
     Feed(FeedEvent),
+    /// What the car itself remembers of its motion, whether or not its router heard of it.
+    Remembered(MotionEvent),
+    /// A link of the car has come up. What moves the car then is told later.
+    LinkUp,
     /// A driver holds the key of this command, or none any more.
     Key(Option<CommandName>),
-    /// The car answers again.
+    /// The car is heard at its router: its link is up, and it answers.
     Answers,
+    /// A silence is over: the car answers, or its link is lost.
+    SilenceOver,
+    /// The car's process has begun anew: what moves the car is not known until it tells.
+    Started,
+    /// Nothing is known of the car until the file tells of it again.
+    NotKnown,
     /// The guardian acted on this press.
     Guardian(ByGuardian, Option<PressId>),
     /// None: it only has words.
@@ -85,6 +97,7 @@ impl Default for Recording {
             base: Instant::now(),
             began: Duration::ZERO,
             count: 0,
+            runs: 0,
         }
     }
 }
@@ -116,19 +129,36 @@ impl Recording {
     /// Adds an event of a car. Of too many the oldest ones go.
     pub(super) fn add(&mut self, name: &str, at: Duration, change: Change, said: Option<String>) {
         let is_full = self.count >= MOST;
+        if is_full {
+            self.lacks(format!(
+                "the file has more than {MOST} events: the oldest are not shown"
+            ));
+        }
         let Some(car) = self.car(name) else { return };
         if is_full && car.events.pop_front().is_none() {
             return;
         }
         let said = said.map(|said| Escaped(&said).cut(SENTENCE).to_string());
         car.events.push_back(PastEvent { at, change, said });
-        match is_full {
-            true => {
-                self.problem = Some(format!(
-                    "the file has more than {MOST} events: the oldest are not shown"
-                ));
-            }
-            false => self.count += 1,
+        self.count += usize::from(!is_full);
+    }
+
+    /// Adds a run to the log.
+    pub(super) fn add_run(&mut self, run: RunInfo) {
+        self.runs += usize::from(self.log.put(run));
+        if self.runs > RUNS_KEPT {
+            self.lacks(format!(
+                "the file has more than {RUNS_KEPT} runs: the oldest are not in the Log"
+            ));
+        }
+    }
+
+    /// Notes what is not shown of the file.
+    pub(super) fn lacks(&mut self, what: String) {
+        match &mut self.problem {
+            Some(problem) if problem.contains(&what) => {}
+            Some(problem) => *problem += &format!("; {what}"),
+            None => self.problem = Some(what),
         }
     }
 
@@ -138,7 +168,7 @@ impl Recording {
         if car.pictures.len() < MOST {
             car.pictures.push((at, jpeg));
         } else {
-            self.problem = Some(format!(
+            self.lacks(format!(
                 "the file has more than {MOST} pictures: the last are not shown"
             ));
         }

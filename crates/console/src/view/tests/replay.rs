@@ -2,6 +2,8 @@
 
 use bytes::Bytes;
 use crossterm::event::KeyCode;
+use proptest::prelude::*;
+use proptest::sample::{self, Index};
 
 use super::{seen, snapshots};
 use crate::app::Effect;
@@ -97,6 +99,18 @@ fn a_recording_shows_key_car_and_picture_of_each_moment() {
 }
 
 #[test]
+fn of_a_car_that_the_file_has_not_told_of_no_screen_says_that_it_is_up_or_stands() {
+    let press = r#"{"timestamp":"2026-11-22T17:02:10.120Z","message":"press","link":"car","driver":"anna","command":"forward","press":"1.1"}"#;
+    for size in [(40, 8), (80, 24), (120, 40)] {
+        let screen = seen(&replay(size, "log", press.into()).app);
+        assert!(screen.contains("not known"), "{screen}");
+        for word in ["stands", "● up", "LINK LOST", "NO ANSWER"] {
+            assert!(!screen.contains(word), "{word}: {screen}");
+        }
+    }
+}
+
+#[test]
 fn past_runs() {
     snapshots("log_replay", |size| {
         let runs = [
@@ -113,4 +127,104 @@ fn past_runs() {
         bench.letters("?");
         bench
     });
+}
+
+/// An incident as `p2p-console incident` writes it.
+const INCIDENT: &str = concat!(
+    r#"{"at_ms":1795366920000,"from":"desk","text":"Space: stop","told":{"message":"stop","link":"car"}}"#,
+    "\n",
+    r#"{"at_ms":1795366921000,"from":"car","text":"it stands","told":{"id":1,"clock_ms":1,"at_ms":1,"event":{"motion":"stands"}}}"#,
+    "\n",
+    r#"{"at_ms":1795366922000,"from":"router","text":"no answer","told":{"message":"no answer","silent_ms":550,"link":"car","timestamp":"2026-11-22T17:02:02Z"}}"#,
+    "\n",
+);
+
+/// A change of a file.
+#[derive(Debug, Clone)]
+enum Spoil {
+    Byte(Index, u8),
+    /// Cut off here.
+    Cut(Index),
+    /// This part of it again, somewhere else.
+    Splice(Index, Index, usize),
+    /// A number of it is this one.
+    Number(Index, &'static str),
+}
+
+fn spoil() -> impl Strategy<Value = Spoil> {
+    let at = any::<Index>;
+    let number = sample::select(vec![
+        "18446744073709551615",
+        "0",
+        "-1",
+        "1e308",
+        "9999999999999",
+        "[]",
+        "\"\"",
+    ]);
+    prop_oneof![
+        (at(), any::<u8>()).prop_map(|(at, byte)| Spoil::Byte(at, byte)),
+        at().prop_map(Spoil::Cut),
+        (at(), at(), 1..400_usize).prop_map(|(from, to, size)| Spoil::Splice(from, to, size)),
+        (at(), number).prop_map(|(at, number)| Spoil::Number(at, number)),
+    ]
+}
+
+fn spoilt(mut file: Vec<u8>, how: &[Spoil]) -> Vec<u8> {
+    for spoil in how {
+        if file.is_empty() {
+            break;
+        }
+        let length = file.len();
+        match spoil {
+            Spoil::Byte(at, byte) => file[at.index(length)] = *byte,
+            Spoil::Cut(at) => file.truncate(at.index(length)),
+            Spoil::Splice(from, to, size) => {
+                let from = from.index(length);
+                let piece = file[from..(from + size).min(length)].to_vec();
+                let to = to.index(length);
+                file.splice(to..to, piece);
+            }
+            Spoil::Number(at, number) => {
+                let at = at.index(length);
+                let is_digit = |byte: &u8| byte.is_ascii_digit();
+                let Some(first) = file[at..].iter().position(is_digit) else {
+                    continue;
+                };
+                let rest = &file[at + first..];
+                let digits = rest.iter().take_while(|byte| is_digit(byte)).count();
+                file.splice(at + first..at + first + digits, number.bytes());
+            }
+        }
+    }
+    file
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))]
+
+    /// Whatever is in a file, it is shown, or there is a sentence.
+    #[test]
+    fn no_file_does_harm(
+        parts in prop::collection::vec(0..4_usize, 1..4),
+        how in prop::collection::vec(spoil(), 0..12),
+        keys in prop::collection::vec(sample::select(vec![' ', ',', '.', '+', '-', 'z', 'Z', 'v', '2', '3']), 0..12),
+    ) {
+        let whole = [PAST.as_bytes(), INCIDENT.as_bytes(), b"\xff\0{}\n[[[[\n", &drive()];
+        let file = parts.iter().flat_map(|part| whole[*part].to_vec()).collect();
+        if let Ok(recording) = read(&Bytes::from(spoilt(file, &how))) {
+            recording.events();
+            let mut bench = Bench::unconnected((80, 24));
+            bench.app.replay("spoilt".to_owned(), recording);
+            for key in keys {
+                bench.letters(&key.to_string());
+                bench.pass(100);
+                seen(&bench.app);
+            }
+            for key in [KeyCode::End, KeyCode::Up, KeyCode::Home, KeyCode::Down] {
+                bench.key(key);
+                seen(&bench.app);
+            }
+        }
+    }
 }
