@@ -41,6 +41,8 @@ const MAX_UNREAD: usize = 4 * MAX_OPEN_RUNS;
 const FAREWELL: Duration = Duration::from_secs(1);
 /// Time for the router to take the last output at the inner's end, and to answer [`DRAINING`].
 const LAST_OUTPUT: Duration = Duration::from_secs(5);
+/// Time by which a timer is late when something holds up this process, and no router is to blame for the silence.
+const HELD_UP: Duration = Duration::from_secs(1);
 /// Payload of all pings after [`InnerToRouter::Draining`]: of several, a peer may answer only the
 /// last (RFC 6455, 5.5.3).
 const DRAINING: Bytes = Bytes::from_static(b"draining");
@@ -61,6 +63,9 @@ pub(crate) enum SessionEnd {
     Closed(String),
     #[error("the router was silent for {} s", .0.as_secs())]
     Silent(Duration),
+    /// The inner was stopped, or its machine too slow: nobody knows whether the router was there.
+    #[error("this inner did not get to run for {} s", .0.as_secs())]
+    HeldUp(Duration),
     #[error("this machine no longer has the address that its link was made from")]
     AddressLost,
     #[error("the router did not answer the hello within {} s", timing::HELLO.as_secs())]
@@ -222,8 +227,10 @@ impl Session<'_> {
         let socket = self.socket.get_ref().socket();
         let address = socket.and_then(|socket| socket.local_addr().ok());
         let mut local_address = LocalAddress::new(address, timing::now());
+        let mut wakes_at = timing::now();
         loop {
             let now = timing::now();
+            let late = now.saturating_duration_since(wakes_at);
             let busy = self.watched || self.ticks.is_some() || !self.dispatcher.table.is_empty();
             let pace = keepalive.set_busy(busy, now);
             let (due, changed) = keepalive.poll(now);
@@ -231,6 +238,7 @@ impl Session<'_> {
                 self.socket.get_ref().set_dead_after(pace.dead);
             }
             match due {
+                Some(Due::Dead(_)) if late >= HELD_UP => return Err(SessionEnd::HeldUp(late)),
                 Some(Due::Dead(silence)) => return Err(SessionEnd::Silent(silence)),
                 Some(Due::Ping) if draining.is_some() => self.socket.push_ping(DRAINING)?,
                 Some(Due::Ping) => self.socket.push_ping(Bytes::new())?,
@@ -251,6 +259,7 @@ impl Session<'_> {
             let patience = draining.filter(|_| !may_leave);
             let timers = [Some(keepalive.next()), local_address.next(busy), patience];
             let timer = timers.into_iter().flatten().min().unwrap_or(now);
+            wakes_at = timer;
             tokio::select! {
                 biased;
                 () = shutdown.cancelled(), if draining.is_none() => {

@@ -5,6 +5,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use rustix::process::Signal;
+use serde_json::Value;
 
 use super::fixture::{ContinuedProgram, Fixture, UP_RELEASED};
 use crate::common::program::{RunningProgram, run};
@@ -49,5 +50,20 @@ async fn a_reader_who_was_not_there_is_told_what_happened() {
     ] {
         assert!(told.out.contains(said), "no {said:?} in {}", told.out);
     }
+    // It was the inner that stood still.
+    assert!(!told.out.contains("the router was silent"), "{}", told.out);
     println!("{}", told.out);
+    for _ in 0..3 {
+        let mut asks = fixture.console(&["incident", "car"]);
+        asks.stdin(Stdio::null());
+        let told = run(&mut asks.into()).await;
+        assert_eq!(told.code, Some(0), "{}", told.errors);
+    }
+    let mut asks = fixture.console(&["incident", "car", "--last", "2m", "--json"]);
+    asks.stdin(Stdio::null());
+    let told = run(&mut asks.into()).await;
+    let line = |line| serde_json::from_str::<Value>(line).unwrap();
+    let lines: Vec<Value> = told.out.lines().map(line).collect();
+    let is_of = |from: &str| lines.iter().any(|line| line["from"] == from);
+    assert!(is_of("car") && is_of("router"), "{}", told.out);
 }
