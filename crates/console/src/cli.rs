@@ -68,7 +68,7 @@ pub(crate) async fn run(options: Options, parts: AppParts) -> anyhow::Result<Exi
         }
         Some(Task::Commands { car }) => commands::run(&target, car, options.json).await,
         Some(Task::Incident { car, last }) => {
-            incident::run(&target, car, *last, &options.common.log_dir).await
+            incident::run(&target, car, *last, &options.common.log_dir, options.json).await
         }
         Some(Task::Record { car, off }) => record::run(&target, car, !off, options.json).await,
         Some(Task::Send(send)) => Box::pin(send::run(&target, send, options.json)).await,

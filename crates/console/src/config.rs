@@ -100,7 +100,7 @@ pub enum Task {
     /// Print each event as a line, until interrupted; without a terminal this is the default
     Watch,
     /// Say what became of a car: what car, router and this desk know of its last minutes, on one clock, as a page
-    /// and as lines of JSON, which are written into files here
+    /// and as lines of JSON, which are written into files here; with --json print the lines only
     Incident {
         /// The link's name, or its service port
         #[arg(value_name = "LINK")]

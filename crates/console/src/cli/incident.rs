@@ -29,6 +29,7 @@ pub(super) async fn run(
     link: &str,
     last: Duration,
     log_dir: &Path,
+    as_json: bool,
 ) -> anyhow::Result<ExitCode> {
     let mut client = RouterClient::connect(target).await?;
     let car = client.known(link).cloned()?;
@@ -66,6 +67,11 @@ pub(super) async fn run(
         until: clock.full(now_ms),
     };
     let page = incident.page(&subject, &|ms| clock.time_of_day(ms));
+    if as_json {
+        let lines = incident.json();
+        let lines = lines.lines().map(str::to_owned);
+        return output::print_lines(lines.map(OutputLine::ForPeople));
+    }
     let files = save(&car.name, &clock.stamp(now_ms), &incident.json(), &page)?;
     output::print_lines(
         page.lines()
@@ -78,7 +84,12 @@ pub(super) async fn run(
 fn save(name: &LinkName, stamp: &str, json: &str, page: &str) -> anyhow::Result<String> {
     let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
     let name: String = name.as_str().chars().map(plain).collect();
-    let stem = format!("incident-{name}-{stamp}");
+    let first = format!("incident-{name}-{stamp}");
+    let others = (2..100).map(|number| format!("{first}-{number}"));
+    let is_new = |stem: &String| !Path::new(&format!("{stem}.jsonl")).exists();
+    // There may be one of this second.
+    let stem = std::iter::once(first.clone()).chain(others).find(is_new);
+    let stem = stem.unwrap_or(first);
     let files = [
         (format!("{stem}.jsonl"), json),
         (format!("{stem}.txt"), page),
@@ -88,7 +99,12 @@ fn save(name: &LinkName, stamp: &str, json: &str, page: &str) -> anyhow::Result<
         let mut options = std::fs::File::options();
         let opened = options.write(true).create_new(true).mode(0o600).open(file);
         let written = opened.and_then(|mut file| file.write_all(text.as_bytes()));
-        written.map_err(|error| Failure::new(1, format!("{file} can't be written: {error}")))?;
+        written.map_err(|error| {
+            Failure::new(
+                1,
+                format!("{file} can't be written: {error}: go to a folder that you may write to"),
+            )
+        })?;
     }
     let [(lines, _), (page, _)] = &files;
     Ok(format!("saved as {page} and {lines}"))
