@@ -45,6 +45,7 @@ pub(super) struct RouterClient {
     pub(super) router: RouterAddress,
     pub(super) socket: ConsoleSocket,
     pub(super) links: Vec<LinkInfo>,
+    has_key: bool,
 }
 
 impl RouterClient {
@@ -52,7 +53,11 @@ impl RouterClient {
     pub(super) async fn connect(target: &RouterTarget) -> Result<Self, Failure> {
         let (router, socket) = Self::dial(target).await?;
         let late = || format!("{router} did not answer in time");
-        let received = tokio::time::timeout(HELLO, Self::receive(router.clone(), socket)).await;
+        let received = tokio::time::timeout(
+            HELLO,
+            Self::receive(router.clone(), target.key.is_some(), socket),
+        )
+        .await;
         received.map_err(|_| Failure::new(UNREACHABLE, late()))?
     }
 
@@ -77,7 +82,11 @@ impl RouterClient {
         }
     }
 
-    async fn receive(router: RouterAddress, mut socket: ConsoleSocket) -> Result<Self, Failure> {
+    async fn receive(
+        router: RouterAddress,
+        has_key: bool,
+        mut socket: ConsoleSocket,
+    ) -> Result<Self, Failure> {
         let mut links = Vec::new();
         loop {
             if let RouterToConsole::Snapshot {
@@ -90,6 +99,7 @@ impl RouterClient {
                         router,
                         socket,
                         links,
+                        has_key,
                     });
                 }
             }
@@ -114,13 +124,21 @@ impl RouterClient {
         Ok(link)
     }
 
+    /// Sentence for who sees no link: a key may be for others.
+    pub(super) fn nobody(&self) -> &'static str {
+        match self.has_key {
+            true => "no machine is linked that this key is for",
+            false => "no machine is linked",
+        }
+    }
+
     /// The link of this name or service port, up or not.
     pub(super) fn known(&self, wanted: &str) -> Result<&LinkInfo, Failure> {
         find_link(self.links.iter(), wanted).ok_or_else(|| {
             let names = || self.links.iter().map(|link| link.name.as_str());
             let there = match names().take(20).collect::<Vec<_>>().as_slice() {
-                [] => "no machine is linked".to_owned(),
-                few => format!("there are {}", few.join(", ")),
+                [] => self.nobody().to_owned(),
+                few => format!("the links there: {}", few.join(", ")),
             };
             let meant = closest(wanted, names());
             let meant = meant.map(|name| format!("did you mean {name}? "));

@@ -16,7 +16,7 @@ use crate::text::{age, cell, fit, short};
 pub(super) async fn run(target: &RouterTarget, as_json: bool) -> anyhow::Result<ExitCode> {
     let mut client = RouterClient::connect(target).await?;
     let links = std::mem::take(&mut client.links);
-    let router = client.router.clone();
+    let (router, nobody) = (client.router.clone(), client.nobody());
     client.close().await;
     if as_json {
         return output::print_lines(links.iter().map(json::link).map(OutputLine::ForScripts));
@@ -24,7 +24,7 @@ pub(super) async fn run(target: &RouterTarget, as_json: bool) -> anyhow::Result<
     let lines = if links.is_empty() {
         let (host, port) = (&router.host, router.port);
         vec![format!(
-            "no machine is linked; on the machine behind NAT: p2p-inner {host} {port} 9000"
+            "{nobody}; on the machine behind NAT: p2p-inner {host} {port} SERVICE_PORT"
         )]
     } else {
         table(&links)

@@ -27,7 +27,7 @@ pub(super) async fn run(
         (None, [only]) => Ok(only.clone()),
         (None, []) => Err(Failure::new(
             OFFLINE,
-            format!("no machine is linked at {}", client.router),
+            format!("{}: {}", client.router, client.nobody()),
         )),
         (None, links) => {
             let names: Vec<_> = links.iter().map(|it| it.name.as_str()).collect();

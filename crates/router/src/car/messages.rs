@@ -13,7 +13,8 @@ impl Refused {
     }
 
     pub(super) fn offline(name: &LinkName) -> Self {
-        let message = format!("{name} is not connected to the router: it stops by itself");
+        let message =
+            format!("{name} is not connected to the router; if it moves, it stops by itself");
         Self::new(RefusedReason::Offline, message)
     }
 

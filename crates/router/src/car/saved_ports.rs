@@ -116,11 +116,12 @@ pub(super) fn free(file: &StateFile, port: u16) -> anyhow::Result<SavedPort> {
         let taken = ports.iter().filter(|saved| saved.state != PortState::Freed);
         let taken = taken.map(|saved| saved.service_port.to_string());
         let taken: Vec<_> = taken.take(PORTS_LISTED).collect();
+        let taken = match &taken[..] {
+            [] => "none (is this the router? For one with another main port: p2p-router MAIN_PORT port free PORT)".to_owned(),
+            some => some.join(", "),
+        };
         let path = file.path().display();
-        bail!(
-            "nobody has the service port {port}, by {path}; taken are: {}",
-            taken.join(", ")
-        );
+        bail!("nobody has the service port {port}, by {path}; taken are: {taken}");
     };
     saved.state = PortState::Freed;
     let freed = saved.clone();

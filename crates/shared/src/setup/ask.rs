@@ -69,9 +69,7 @@ impl Questions {
             output.flush()?;
             let mut line = String::new();
             if input.read_line(&mut line)? == 0 {
-                bail!(
-                    "{what}? Nobody is there to answer: say it as an option, or --yes for the defaults"
-                );
+                bail!("{what}? Nobody is there to answer: say it on the command line (see --help)");
             }
             let typed = match (line.trim(), &default) {
                 ("", Some(default)) => Ok(default.clone()),

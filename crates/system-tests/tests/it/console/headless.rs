@@ -42,7 +42,11 @@ async fn each_failure_has_its_code_and_its_sentence() {
     let router = FakeRouter::start().await;
     for (arguments, code, says) in [
         (&["send", "away", "hello"][..], 4, "away is offline"),
-        (&["send", "nobody", "hello"], 4, "there are car, away"),
+        (
+            &["send", "nobody", "hello"],
+            4,
+            "the links there: car, away",
+        ),
         (&["send", "awai", "hello"], 4, "did you mean away?"),
         (
             &["send", "car", "helo"],
