@@ -87,7 +87,9 @@ impl Reader<'_> {
         };
         self.ours += 1;
         let before = self.last.replace(at).unwrap_or(at);
-        if text(&fields, "message").starts_with("listening on") {
+        let message = text(&fields, "message");
+        // A router that is older does not log the first of these.
+        if message == "started" || message.starts_with("listening on") {
             return self.router_started(before, at);
         }
         let name = car_of(&fields).to_owned();

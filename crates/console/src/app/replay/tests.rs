@@ -202,6 +202,7 @@ fn nothing_is_known_of_a_car_from_its_routers_end_to_its_link() {
         ),
         line("01", r#""motion started","link":"car","command":"forward""#),
         line("03", r#""stop","link":"car","by":"anna""#),
+        line("08", r#""started","program":"p2p-router""#),
         line("09", r#""listening on 127.0.0.1:8888""#),
         line("10", r#""link up","link":"car","port":9000"#),
     ];
