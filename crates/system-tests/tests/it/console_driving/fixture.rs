@@ -1,6 +1,7 @@
 //! Router, proxy, car and consoles in terminals, and the record of what the car did.
 
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -38,6 +39,8 @@ pub struct Fixture {
     pub proxy: Proxy,
     pub inner: RunningProgram,
     pub port: u16,
+    /// How much had run when somebody waited last.
+    seen: AtomicUsize,
 }
 
 impl Fixture {
@@ -61,6 +64,7 @@ impl Fixture {
             proxy,
             inner,
             port,
+            seen: AtomicUsize::new(0),
         }
     }
 
@@ -75,11 +79,18 @@ impl Fixture {
         self.ran().iter().filter(|ran| *ran == command).count()
     }
 
-    /// Waits until this was the last to run, and returns what ran.
+    /// Waits until this was the last to run; of a motion until it has run since somebody waited here, as its stop
+    /// may follow before a slow machine looks. Returns what ran.
     pub async fn last_ran(&self, command: &str) -> Vec<String> {
-        let so = || self.ran().last().is_some_and(|last| last == command);
+        let seen = self.seen.load(Ordering::Relaxed);
+        let so = || match (command, &self.ran()[..]) {
+            ("stop", ran) => ran.last().is_some_and(|last| last == command),
+            (_, ran) => ran[seen..].iter().any(|ran| ran == command),
+        };
         until(&format!("{command} runs"), so).await;
-        self.ran()
+        let ran = self.ran();
+        self.seen.store(ran.len(), Ordering::Relaxed);
+        ran
     }
 
     /// Waits until nothing could run any more of what was asked, and returns what ran after the
